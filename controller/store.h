@@ -1,0 +1,110 @@
+/* The controller's durable state, behind one small interface (SQLite, WAL, synchronous=FULL).
+ *
+ * Every state is written before the act it names. Rows are plain structs, copied out; strings and
+ * lists in them are owned by the caller's struct and freed by the *_done functions. Each function is
+ * one transaction. Errors: ERR_FAIL with SQLite's words, or as said.
+ */
+#ifndef CONTROLLER_STORE_H
+#define CONTROLLER_STORE_H
+
+#include <limits.h>
+
+#include "proto/message.h"
+#include "proto/result.h"
+#include "proto/state.h"
+#include "proto/task.h"
+
+struct store;
+
+#define HOST_NAME_SIZE 65
+
+struct host_row {
+    char name[HOST_NAME_SIZE]; /* [a-z0-9][a-z0-9.-]{0,63} */
+    char user[65], addr[256];
+    unsigned port;
+    char host_key[KEY_LINE_MAX];     /* "TYPE BASE64", or "" when only the fingerprint is pinned */
+    char host_key_fpr[KEY_FPR_SIZE]; /* always */
+    bool runner_key_known;
+    uint8_t runner_key[KEY_PUB_BYTES]; /* pinned at enrolment, over the pinned SSH connection */
+    /* as the runner last said: */
+    char program[65], kernel[129], unenforceable_why[201];
+    unsigned slots, unenforceable;
+    bool rooted, memory_cleared;
+    uint64_t fence; /* last one given out */
+    uint64_t added, last_seen; /* Unix seconds; 0 never */
+};
+
+struct task_row {
+    char id[ID_SIZE];
+    char title[201];
+    char repo[PATH_MAX]; /* absolute path of the operator's repository (its git dir's worktree) */
+    char base[TASK_OID_SIZE], root[TASK_OID_SIZE];
+    char branch[TASK_BRANCH_SIZE];
+    char pack[64]; /* file name in quarantine.git/objects/pack: "pack-<hex>.pack" */
+    uint64_t pack_bytes;
+    uint8_t pack_sha256[32];
+    struct strv setup, command, tests;
+    struct policy policy;
+    char host[HOST_NAME_SIZE]; /* wanted: "" = any */
+    int state;                 /* enum task_state */
+    char reason[301];          /* why it waits, or why it ended so; for people, neutralised */
+    bool cancel;               /* the operator wants it cancelled */
+    int review;                /* enum review_state */
+    uint64_t created_ms, updated_ms;
+    /* the current (last) attempt; n == 0: none yet */
+    unsigned attempt_n;
+    char attempt_host[HOST_NAME_SIZE];
+    uint64_t fence;
+    uint64_t log_bytes;  /* log frames on disk and fsynced or at least written */
+    bool result_stored;  /* result.json and patch.pack are on disk, fsynced */
+    bool imported;       /* the importer has finished (review.json) */
+    bool wiped;          /* a receipt is stored */
+    int outcome;         /* enum outcome, once result_stored; else -1 */
+    char commit[TASK_OID_SIZE]; /* re-parented commit in quarantine; "" none */
+};
+
+/* Opens (and with `create` makes) creel.db. A database of a newer schema is refused. */
+int store_open(const char *path, bool create, struct store **ret, struct err *err);
+void store_close(struct store *s);
+
+/* Hosts. put inserts; a name that exists is -ERR_USAGE. get: -ERR_USAGE when there is none. */
+int store_host_put(struct store *s, const struct host_row *h, struct err *err);
+int store_host_get(struct store *s, const char *name, struct host_row *out, struct err *err);
+int store_host_list(struct store *s, struct host_row **ret, size_t *ret_n, struct err *err); /* free() */
+int store_host_remove(struct store *s, const char *name, struct err *err);
+/* Records what a WELCOME said (program .. memory_cleared, last_seen), and with `pin` the runner key;
+ * without it a runner key that differs from the pinned one is -ERR_TRUST and changes nothing. */
+int store_host_seen(struct store *s, const char *name, const struct msg_welcome *w, bool pin,
+                    struct err *err);
+/* Records a pinned host key's full line once it was seen to match its fingerprint. */
+int store_host_key(struct store *s, const char *name, const char *line, struct err *err);
+
+/* Tasks. */
+int store_task_add(struct store *s, const struct task_row *t, struct err *err);
+/* By id or unique prefix of at least 4 characters (also "last"): -ERR_USAGE when none or several. */
+int store_task_get(struct store *s, const char *id, struct task_row *out, struct err *err);
+void task_row_done(struct task_row *t);
+/* Newest first; `live` only those not final or not yet wiped/imported. Free with task_rows_free. */
+int store_task_list(struct store *s, bool live, struct task_row **ret, size_t *ret_n, struct err *err);
+void task_rows_free(struct task_row *rows, size_t n);
+/* Moves the state (task_state_may or -ERR_FAIL) and sets the reason ("" clears, NULL keeps). */
+int store_task_state(struct store *s, const char *id, enum task_state to, const char *reason,
+                     struct err *err);
+int store_task_reason(struct store *s, const char *id, const char *reason, struct err *err);
+/* Takes a lease: state leased, attempt_n + 1, host, fence = that host's next; all in one. */
+int store_task_lease(struct store *s, const char *id, const char *host, unsigned *ret_n,
+                     uint64_t *ret_fence, struct err *err);
+int store_task_cancel(struct store *s, const char *id, struct err *err);
+int store_task_log_bytes(struct store *s, const char *id, uint64_t bytes, struct err *err);
+int store_task_result(struct store *s, const char *id, enum outcome outcome, struct err *err);
+/* imported; commit "" when there is no patch; review pending when there is one, else none. */
+int store_task_imported(struct store *s, const char *id, const char *commit, struct err *err);
+int store_task_wiped(struct store *s, const char *id, struct err *err);
+/* pending -> approved | rejected; the same decision again is success, the other -ERR_USAGE. */
+int store_task_review(struct store *s, const char *id, enum review_state to, struct err *err);
+
+/* Free-form settings: store_meta_get gives "" when absent. Keys: "heartbeat_ms", "engine_pid". */
+int store_meta_set(struct store *s, const char *key, const char *value, struct err *err);
+int store_meta_get(struct store *s, const char *key, struct buf *to, struct err *err);
+
+#endif

@@ -1,0 +1,159 @@
+/* Every message between controller and runner, declared once.
+ *
+ * A channel begins with one HELLO from the controller that says what the channel carries; from then
+ * on the table in message.c says which types are legal from which side on which kind of channel.
+ *
+ *   control: HELLO -> WELCOME, then ENVELOPE, CANCEL, WIPE, PING ->  and  <- ACCEPTED, REFUSED, STATE,
+ *            ENDED, RECEIPT, PONG
+ *   pack:    HELLO(attempt) -> then exactly pack_bytes raw bytes; <- PACK_OK or REFUSED, then EOF
+ *   log:     HELLO(attempt, offset) -> ; <- raw log frames (proto/frame.h) from that byte of the
+ *            attempt's log on, live, until the log is complete, then EOF
+ *   result:  HELLO(attempt) -> ; <- RESULT (the DSSE document), then the patch pack's raw bytes, EOF
+ *   call:    one brokered call (reserved)
+ *
+ * On the stream kinds the runner may answer REFUSED instead and close.
+ */
+#ifndef PROTO_MESSAGE_H
+#define PROTO_MESSAGE_H
+
+#include "proto/frame.h"
+#include "proto/id.h"
+#include "proto/json.h"
+#include "proto/key.h"
+#include "proto/policy.h"
+#include "proto/refusal.h"
+#include "proto/state.h"
+
+#define PROTO_VERSION 1
+
+enum channel {
+    CHANNEL_CONTROL,
+    CHANNEL_PACK,
+    CHANNEL_LOG,
+    CHANNEL_RESULT,
+    CHANNEL_CALL,
+    CHANNEL_COUNT,
+};
+extern const char *const channel_names[CHANNEL_COUNT + 1];
+
+/* Numbers are the wire's; retired ones are never used again. */
+enum msg_type {
+    MSG_HELLO = 1,
+    MSG_WELCOME = 2,
+    MSG_PING = 3,
+    MSG_PONG = 4,
+    MSG_ENVELOPE = 16, /* payload: a DSSE document, DSSE_TYPE_TASK */
+    MSG_ACCEPTED = 17,
+    MSG_REFUSED = 18,
+    MSG_CANCEL = 19,
+    MSG_STATE = 20,
+    MSG_ENDED = 21,
+    MSG_WIPE = 22,    /* the controller has the result on disk, fsynced: the runner may wipe */
+    MSG_RECEIPT = 23, /* payload: a DSSE document, DSSE_TYPE_RECEIPT */
+    MSG_PACK_OK = 32,
+    MSG_RESULT = 33, /* payload: a DSSE document, DSSE_TYPE_RESULT */
+};
+
+struct msg_hello {
+    int version; /* PROTO_VERSION */
+    int channel; /* enum channel */
+    char program[65];              /* "creel 0.1.0" */
+    char attempt[ATTEMPT_ID_SIZE]; /* pack, log, result */
+    uint64_t offset;               /* log: first byte wanted */
+};
+
+/* One attempt that the runner still has, for a controller that comes back. */
+struct msg_attempt {
+    char attempt[ATTEMPT_ID_SIZE];
+    int state; /* enum attempt_state */
+    uint64_t log_bytes;
+};
+
+struct msg_welcome {
+    int version;
+    char program[65];                /* "creel-runner 0.1.0" */
+    uint8_t runner_key[KEY_PUB_BYTES]; /* signs results and receipts; tokens are sealed to it */
+    char host_key[KEY_FPR_SIZE];     /* the SSH host key this runner takes for its own */
+    char kernel[129];
+    int slots;                       /* attempts at once */
+    bool rooted;                     /* warden runs as root (own uid range) or not */
+    unsigned unenforceable;          /* LIMIT_BIT()s this host cannot enforce */
+    char unenforceable_why[201];
+    bool memory_cleared;             /* kernel frees pages zeroed (init_on_free=1) */
+    struct json_list attempts;       /* struct msg_attempt */
+};
+
+struct msg_ping {
+    uint64_t seq;
+};
+
+struct msg_accepted {
+    char attempt[ATTEMPT_ID_SIZE];
+};
+
+struct msg_refused {
+    char attempt[ATTEMPT_ID_SIZE]; /* empty when the envelope never verified */
+    int reason;                    /* enum refusal */
+    char detail[301];              /* JSON_PROSE; hostile like all else: neutralise before printing */
+};
+
+struct msg_cancel {
+    char attempt[ATTEMPT_ID_SIZE];
+};
+
+struct msg_state {
+    char attempt[ATTEMPT_ID_SIZE];
+    int state;      /* enum attempt_state */
+    char step[201]; /* what runs now: "setup 1", "command", "test 2" */
+};
+
+struct msg_ended {
+    char attempt[ATTEMPT_ID_SIZE];
+    uint64_t log_bytes;  /* total bytes of the log's frames */
+    uint64_t pack_bytes; /* of the patch pack that follows RESULT */
+};
+
+struct msg_wipe {
+    char attempt[ATTEMPT_ID_SIZE];
+    uint8_t result_sha256[32]; /* of the DSSE document stored; a wrong one is refused */
+};
+
+struct msg_pack_ok {
+    char attempt[ATTEMPT_ID_SIZE];
+};
+
+/* Any message, decoded. For MSG_ENVELOPE, MSG_RECEIPT and MSG_RESULT the payload is the document
+ * itself: `doc` borrows the frame's bytes. */
+struct msg {
+    enum msg_type type;
+    union {
+        struct msg_hello hello;
+        struct msg_welcome welcome;
+        struct msg_ping ping; /* also pong */
+        struct msg_accepted accepted;
+        struct msg_refused refused;
+        struct msg_cancel cancel;
+        struct msg_state state;
+        struct msg_ended ended;
+        struct msg_wipe wipe;
+        struct msg_pack_ok pack_ok;
+        struct {
+            const uint8_t *bytes;
+            size_t len;
+        } doc;
+    } u;
+};
+
+enum side { SIDE_CONTROLLER, SIDE_RUNNER };
+
+/* Name of a type ("envelope"), or "?" */
+const char *msg_name(enum msg_type type);
+/* May `from` send this type on this kind of channel? */
+bool msg_legal(enum side from, enum channel channel, enum msg_type type);
+/* Decodes a frame's payload. msg_done() releases, also safe after failure. */
+int msg_decode(const struct frame *f, struct msg *out, struct err *err);
+void msg_done(struct msg *m);
+/* Appends the message as one frame. */
+int msg_put(struct buf *to, const struct msg *m, struct err *err);
+
+#endif

@@ -1,0 +1,49 @@
+/* The policy of a task: limits, egress, what may go unenforced. Signed with the task, echoed in the
+ * result. A limit that a host cannot enforce is refused, never dropped, unless `allow_unenforced`
+ * names it. */
+#ifndef PROTO_POLICY_H
+#define PROTO_POLICY_H
+
+#include "proto/json.h"
+
+enum limit {
+    LIMIT_MEM,  /* bytes of memory, swap 0 */
+    LIMIT_PIDS, /* processes and threads */
+    LIMIT_CPU,  /* thousandths of a processor */
+    LIMIT_WALL, /* milliseconds from the first step to the last */
+    LIMIT_DISK, /* bytes of the attempt's own filesystem */
+    LIMIT_LOG,  /* bytes of log payload kept; the rest is counted, not kept */
+    LIMIT_COUNT,
+};
+
+/* "mem", "pids", "cpu", "wall", "disk", "log" */
+extern const char *const limit_names[LIMIT_COUNT + 1];
+/* One line a limit: what it bounds and how it is enforced, for `doctor` and help. */
+extern const char *const limit_help[LIMIT_COUNT + 1];
+
+#define LIMIT_BIT(l) (1u << (l))
+
+struct policy {
+    uint64_t limits[LIMIT_COUNT]; /* in the units above; never 0 */
+    struct strv egress;           /* names a task may reach; empty: loopback only */
+    unsigned allow_unenforced;    /* LIMIT_BIT()s */
+};
+
+/* {"limits":{"mem_bytes":"..","pids":"..","cpu_milli":"..","wall_ms":"..","disk_bytes":"..",
+ *  "log_bytes":".."},"egress":[..],"allow_unenforced":[..]} over struct policy. */
+extern const struct json_shape policy_shape;
+
+/* Defaults: mem 2 GiB, pids 512, cpu 2, wall 30 min, disk 4 GiB, log 64 MiB. */
+void policy_init(struct policy *p);
+void policy_done(struct policy *p);
+/* "mem=2G,pids=512,wall=30m,cpu=2,disk=4G,log=64M": sets the named ones. K M G T are binary; wall
+ * takes s m h; cpu takes decimals ("0.5"). Unknown names, zero, overflow, repeats: -ERR_USAGE. */
+int policy_set_limits(struct policy *p, const char *text, struct err *err);
+/* "mem,pids": adds to allow_unenforced. */
+int policy_allow_unenforced(struct policy *p, const char *text, struct err *err);
+/* Appends a person's form of one limit: "2 GiB", "512", "30 min", "2 cpus". */
+int limit_format(enum limit l, uint64_t value, struct buf *to);
+/* Appends the names in `bits` as "mem, pids, cpu"; nothing when 0. */
+int limit_list(unsigned bits, struct buf *to);
+
+#endif
