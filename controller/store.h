@@ -48,6 +48,7 @@ struct task_row {
     char host[HOST_NAME_SIZE]; /* wanted: "" = any */
     int state;                 /* enum task_state */
     char reason[301];          /* why it waits, or why it ended so; for people, neutralised */
+    int code;                  /* once final: enum err_code, what `creel run` exits with */
     bool cancel;               /* the operator wants it cancelled */
     int review;                /* enum review_state */
     uint64_t created_ms, updated_ms;
@@ -90,6 +91,9 @@ void task_rows_free(struct task_row *rows, size_t n);
 /* Moves the state (task_state_may or -ERR_FAIL) and sets the reason ("" clears, NULL keeps). */
 int store_task_state(struct store *s, const char *id, enum task_state to, const char *reason,
                      struct err *err);
+/* Moves to a final state and records its exit code (enum err_code) and reason. */
+int store_task_end(struct store *s, const char *id, enum task_state to, int code, const char *reason,
+                   struct err *err);
 int store_task_reason(struct store *s, const char *id, const char *reason, struct err *err);
 /* Takes a lease: state leased, attempt_n + 1, host, fence = that host's next; all in one. */
 int store_task_lease(struct store *s, const char *id, const char *host, unsigned *ret_n,
