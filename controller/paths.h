@@ -20,6 +20,8 @@
 #include "proto/err.h"
 #include "proto/id.h"
 
+struct store;
+
 struct paths {
     char root[PATH_MAX];
     int rootfd; /* O_DIRECTORY, owned */
@@ -37,5 +39,13 @@ int paths_task(const struct paths *p, const char *id, const char *name, char out
                struct err *err);
 /* Descriptor of tasks/<id>, made when `create`. */
 int paths_task_dir(const struct paths *p, const char *id, bool create, struct err *err);
+
+/* Where the private keys are: keys/signing_key and keys/ssh_key, unless `creel init` was given files
+ * of the operator's own (recorded by absolute path in the store's meta "signing_key", "ssh_key").
+ * The public halves are always keys/signing_key.pub and keys/ssh_key.pub. */
+int paths_signing_key(const struct paths *p, struct store *s, char out[static PATH_MAX],
+                      struct err *err);
+int paths_ssh_key(const struct paths *p, struct store *s, char out[static PATH_MAX],
+                  struct err *err);
 
 #endif

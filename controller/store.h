@@ -3,6 +3,9 @@
  * Every state is written before the act it names. Rows are plain structs, copied out; strings and
  * lists in them are owned by the caller's struct and freed by the *_done functions. Each function is
  * one transaction. Errors: ERR_FAIL with SQLite's words, or as said.
+ * A task or host that a function names and that is not there is -ERR_USAGE. A reason, a log position
+ * and the engine's heartbeat are written without waiting for the disk; everything else is durable
+ * when its function returns.
  */
 #ifndef CONTROLLER_STORE_H
 #define CONTROLLER_STORE_H
@@ -82,10 +85,13 @@ int store_host_key(struct store *s, const char *name, const char *line, struct e
 
 /* Tasks. */
 int store_task_add(struct store *s, const struct task_row *t, struct err *err);
-/* By id or unique prefix of at least 4 characters (also "last"): -ERR_USAGE when none or several. */
+/* By id, by its first or last characters (4 or more; ids made close in time differ at their end), or
+ * "last" for the newest: -ERR_USAGE when none or several match. */
 int store_task_get(struct store *s, const char *id, struct task_row *out, struct err *err);
 void task_row_done(struct task_row *t);
-/* Newest first; `live` only those not final or not yet wiped/imported. Free with task_rows_free. */
+/* Newest first. `live`: only what an engine still has to act on: not final, or sent to a host that
+ * is still enrolled and not refused there, and its result not imported or the host not wiped. Free
+ * with task_rows_free. */
 int store_task_list(struct store *s, bool live, struct task_row **ret, size_t *ret_n, struct err *err);
 void task_rows_free(struct task_row *rows, size_t n);
 /* Moves the state (task_state_may or -ERR_FAIL) and sets the reason ("" clears, NULL keeps). */
@@ -95,7 +101,9 @@ int store_task_state(struct store *s, const char *id, enum task_state to, const 
 int store_task_end(struct store *s, const char *id, enum task_state to, int code, const char *reason,
                    struct err *err);
 int store_task_reason(struct store *s, const char *id, const char *reason, struct err *err);
-/* Takes a lease: state leased, attempt_n + 1, host, fence = that host's next; all in one. */
+/* Takes a lease: state leased, attempt_n + 1, host, fence = that host's next; all in one. A fence is
+ * above every earlier one of the same host key, also after `host rm` and `host add`, and never below
+ * the clock in milliseconds, so that a rebuilt state directory is not locked out. */
 int store_task_lease(struct store *s, const char *id, const char *host, unsigned *ret_n,
                      uint64_t *ret_fence, struct err *err);
 int store_task_cancel(struct store *s, const char *id, struct err *err);
@@ -107,7 +115,8 @@ int store_task_wiped(struct store *s, const char *id, struct err *err);
 /* pending -> approved | rejected; the same decision again is success, the other -ERR_USAGE. */
 int store_task_review(struct store *s, const char *id, enum review_state to, struct err *err);
 
-/* Free-form settings: store_meta_get gives "" when absent. Keys: "heartbeat_ms", "engine_pid". */
+/* Free-form settings: store_meta_get appends nothing when absent. Keys: "heartbeat_ms", "engine_pid",
+ * "signing_key", "ssh_key" (paths.h). */
 int store_meta_set(struct store *s, const char *key, const char *value, struct err *err);
 int store_meta_get(struct store *s, const char *key, struct buf *to, struct err *err);
 
