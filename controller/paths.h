@@ -3,6 +3,7 @@
  *   creel.db                 SQLite: hosts, tasks, attempts, leases, reviews      (store.h)
  *   keys/signing_key[.pub]   signs envelopes; read by the broker process alone
  *   keys/ssh_key[.pub]       logs in to hosts
+ *   keys/NAME.path           instead of keys/NAME: where the operator's own key file is
  *   engine.lock, engine.sock, engine.log
  *   tasks/ID/                one directory a task, 0700:
  *     quarantine.git/        bare; objects/pack/ holds the source pack and, later, what came back
@@ -19,8 +20,6 @@
 
 #include "proto/err.h"
 #include "proto/id.h"
-
-struct store;
 
 struct paths {
     char root[PATH_MAX];
@@ -41,11 +40,9 @@ int paths_task(const struct paths *p, const char *id, const char *name, char out
 int paths_task_dir(const struct paths *p, const char *id, bool create, struct err *err);
 
 /* Where the private keys are: keys/signing_key and keys/ssh_key, unless `creel init` was given files
- * of the operator's own (recorded by absolute path in the store's meta "signing_key", "ssh_key").
+ * of the operator's own: then keys/signing_key.path or keys/ssh_key.path holds that absolute path.
  * The public halves are always keys/signing_key.pub and keys/ssh_key.pub. */
-int paths_signing_key(const struct paths *p, struct store *s, char out[static PATH_MAX],
-                      struct err *err);
-int paths_ssh_key(const struct paths *p, struct store *s, char out[static PATH_MAX],
-                  struct err *err);
+int paths_signing_key(const struct paths *p, char out[static PATH_MAX], struct err *err);
+int paths_ssh_key(const struct paths *p, char out[static PATH_MAX], struct err *err);
 
 #endif

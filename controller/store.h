@@ -115,8 +115,7 @@ int store_task_wiped(struct store *s, const char *id, struct err *err);
 /* pending -> approved | rejected; the same decision again is success, the other -ERR_USAGE. */
 int store_task_review(struct store *s, const char *id, enum review_state to, struct err *err);
 
-/* Free-form settings: store_meta_get appends nothing when absent. Keys: "heartbeat_ms", "engine_pid",
- * "signing_key", "ssh_key" (paths.h). */
+/* Free-form settings: store_meta_get appends nothing when absent. Keys: "heartbeat_ms", "engine_pid". */
 int store_meta_set(struct store *s, const char *key, const char *value, struct err *err);
 int store_meta_get(struct store *s, const char *key, struct buf *to, struct err *err);
 
