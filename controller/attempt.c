@@ -1,0 +1,721 @@
+/* One attempt driven from here: from the lease to the receipt.
+ *
+ * The store's state is written before the act it names, so an engine that starts anew knows what may
+ * have happened: `leased` left nothing behind, from `sending` on the same envelope is offered again
+ * and the runner's own memory decides (it admits an envelope once). What a host says is checked
+ * against `legal` below; anything else resets the session, never the task.
+ */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/diag.h"
+#include "common/file.h"
+#include "common/term.h"
+#include "controller/engine_internal.h"
+
+#define OFFER_S 60
+#define SEND_S  900
+#define DRAIN_S 120
+#define WIPE_S  300
+
+/* ---- life ---- */
+
+static void attempt_unlink(struct attempt *a)
+{
+    struct attempt **at = &a->e->attempts;
+    while (*at != NULL && *at != a)
+        at = &(*at)->next;
+    if (*at == a)
+        *at = a->next;
+}
+
+static void attempt_release(struct attempt *a)
+{
+    if (a->holds > 0)
+        return;
+    attempt_unlink(a);
+    task_row_done(&a->row);
+    buf_done(&a->envelope);
+    buf_done(&a->fetch.head);
+    free(a);
+}
+
+bool attempt_unhold(struct attempt *a)
+{
+    bool dead = a->dead;
+    a->holds--;
+    if (dead)
+        attempt_release(a);
+    return !dead;
+}
+
+static void timer_closed(uv_handle_t *handle)
+{
+    attempt_unhold(handle->data);
+}
+
+/* Lets go of host, streams and files. The struct itself goes when nothing points at it any more. */
+static void attempt_drop(struct attempt *a)
+{
+    if (a->dead)
+        return;
+    a->dead = true;
+    a->phase = PHASE_DONE;
+    pack_stop(a);
+    log_close(a);
+    result_stop(a);
+    if (a->slot)
+        a->host->slots_used--;
+    a->host->attempts--;
+    uv_close((uv_handle_t *)&a->deadline, timer_closed);
+    engine_scan_soon(a->e);
+    engine_notify(a->e);
+}
+
+static struct attempt *attempt_new(struct engine *e, struct engine_host *h)
+{
+    struct attempt *a = calloc(1, sizeof(*a));
+    if (a == NULL)
+        return NULL;
+    a->e = e;
+    a->host = h;
+    a->log.fd = a->pack.fd = a->fetch.fd = -1;
+    buf_init(&a->envelope, DSSE_BYTES_MAX);
+    buf_init(&a->fetch.head, ANSWER_MAX);
+    uv_timer_init(&e->loop, &a->deadline);
+    a->deadline.data = a;
+    a->holds = 1; /* the timer's, until it closed */
+    a->next = e->attempts;
+    e->attempts = a;
+    h->attempts++;
+    a->slot = true;
+    h->slots_used++;
+    return a;
+}
+
+void attempt_free_all(struct engine *e)
+{
+    for (struct attempt *a = e->attempts; a != NULL; a = a->next)
+        attempt_drop(a);
+}
+
+struct attempt *attempt_find(struct engine *e, const char *attempt_id)
+{
+    for (struct attempt *a = e->attempts; a != NULL; a = a->next)
+        if (!a->dead && strcmp(a->id, attempt_id) == 0)
+            return a;
+    return NULL;
+}
+
+static const char *const phase_waits[PHASE_COUNT] = {
+    [PHASE_OFFERED] = "it did not answer an envelope",
+    [PHASE_SENDING] = "it did not take the source in time",
+    [PHASE_DRAINING] = "the log stopped short of its end",
+    [PHASE_FETCHING] = "the result stopped coming",
+    [PHASE_STORED] = "it did not confirm the wipe",
+};
+
+static void on_deadline(uv_timer_t *timer)
+{
+    struct attempt *a = timer->data;
+    if (a->dead || phase_waits[a->phase] == NULL)
+        return;
+    if (a->phase == PHASE_STORED && a->row.imported) {
+        /* The work is safe and decided; the wipe is asked for again by the next engine. */
+        diag(DIAG_WARN, "task %s: host %s did not confirm the wipe", a->row.id, a->host->name);
+        attempt_drop(a);
+        return;
+    }
+    engine_host_reset(a->host, phase_waits[a->phase]);
+}
+
+void attempt_phase(struct attempt *a, enum phase phase, unsigned deadline_s)
+{
+    if (a->dead)
+        return;
+    a->phase = phase;
+    if (deadline_s > 0)
+        uv_timer_start(&a->deadline, on_deadline, (uint64_t)deadline_s * 1000, 0);
+    else
+        uv_timer_stop(&a->deadline);
+}
+
+/* ---- states in the store ---- */
+
+static int set_state(struct attempt *a, enum task_state state, const char *reason)
+{
+    struct err err = ERR_INIT;
+    if (a->row.state == (int)state && (reason == NULL || strcmp(reason, a->row.reason) == 0))
+        return 0;
+    if (store_task_state(a->e->store, a->row.id, state, reason, &err) < 0) {
+        engine_store_failed("state", &err);
+        return -1;
+    }
+    a->row.state = state;
+    if (reason != NULL)
+        snprintf(a->row.reason, sizeof(a->row.reason), "%s", reason);
+    engine_notify(a->e);
+    return 0;
+}
+
+void attempt_end(struct attempt *a, enum task_state state, enum err_code code, const char *fmt, ...)
+{
+    struct err err = ERR_INIT;
+    struct buf line;
+    char reason[301];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(reason, sizeof(reason), fmt, ap);
+    va_end(ap);
+    buf_init(&line, 4096);
+    term_line(reason, &line); /* a host's words may be in it */
+    snprintf(reason, sizeof(reason), "%s", buf_str(&line));
+    buf_done(&line);
+    broker_attempt_end(a->e->broker, a->id);
+    if (store_task_end(a->e->store, a->row.id, state, code, reason, &err) < 0)
+        engine_store_failed("end", &err);
+    else
+        a->row.state = state;
+    engine_notify(a->e);
+    /* With a result stored, the wipe's receipt is still to come. */
+    if (!a->row.result_stored || a->row.wiped)
+        attempt_drop(a);
+}
+
+void attempt_distrust(struct attempt *a, const struct err *err)
+{
+    diag(DIAG_ERROR, "task %s: %s", a->row.id, err->msg);
+    attempt_end(a, TASK_REFUSED, ERR_TRUST, "%.290s", err->msg);
+}
+
+/* ---- what we send ---- */
+
+static void send_message(struct attempt *a, const struct msg *m)
+{
+    struct err err = ERR_INIT;
+    if (a->host->state == HOST_READY && host_send(a->host->link, m, &err) < 0)
+        engine_host_reset(a->host, err.msg);
+}
+
+static void send_cancel(struct attempt *a)
+{
+    struct msg m = {.type = MSG_CANCEL};
+    if (a->cancel_sent || a->host->state != HOST_READY)
+        return;
+    a->cancel_sent = true;
+    memcpy(m.u.cancel.attempt, a->id, sizeof(m.u.cancel.attempt));
+    send_message(a, &m);
+}
+
+static void offer(struct attempt *a)
+{
+    struct msg m = {.type = MSG_ENVELOPE};
+    m.u.doc.bytes = a->envelope.data;
+    m.u.doc.len = a->envelope.len;
+    attempt_phase(a, PHASE_OFFERED, OFFER_S);
+    send_message(a, &m);
+}
+
+static void send_wipe(struct attempt *a)
+{
+    struct msg m = {.type = MSG_WIPE};
+    if (a->row.wiped || a->host->state != HOST_READY)
+        return;
+    memcpy(m.u.wipe.attempt, a->id, sizeof(m.u.wipe.attempt));
+    memcpy(m.u.wipe.result_sha256, a->result_sha256, 32);
+    attempt_phase(a, PHASE_STORED, WIPE_S);
+    send_message(a, &m);
+}
+
+static void fetch(struct attempt *a)
+{
+    struct err err = ERR_INIT;
+    if (a->host->state == HOST_READY && result_start(a, &err) < 0)
+        engine_host_reset(a->host, err.msg);
+}
+
+/* ---- begin: sign and offer ---- */
+
+static int fill_task(const struct attempt *a, struct task *t)
+{
+    const struct task_row *row = &a->row;
+    memcpy(t->id, row->id, sizeof(t->id));
+    memcpy(t->attempt, a->id, sizeof(t->attempt));
+    memcpy(t->title, row->title, sizeof(t->title));
+    memcpy(t->aud_host, a->host->name, sizeof(t->aud_host));
+    memcpy(t->aud_host_key, a->host->row.host_key_fpr, sizeof(t->aud_host_key));
+    t->fence = row->fence;
+    memcpy(t->base, row->base, sizeof(t->base));
+    memcpy(t->root, row->root, sizeof(t->root));
+    memcpy(t->branch, row->branch, sizeof(t->branch));
+    t->pack_bytes = row->pack_bytes;
+    memcpy(t->pack_sha256, row->pack_sha256, sizeof(t->pack_sha256));
+    memcpy(t->policy.limits, row->policy.limits, sizeof(t->policy.limits));
+    t->policy.allow_unenforced = row->policy.allow_unenforced;
+    return strv_copy(&t->setup, &row->setup) | strv_copy(&t->command, &row->command) |
+           strv_copy(&t->tests, &row->tests) | strv_copy(&t->policy.egress, &row->policy.egress);
+}
+
+static int keep_envelope(struct attempt *a, const struct buf *envelope, const struct buf *sshsig,
+                         struct err *err)
+{
+    if (buf_add(&a->envelope, envelope->data, envelope->len) < 0)
+        return err_set(err, ERR_FAIL, "out of memory");
+    int dir = paths_task_dir(a->e->paths, a->row.id, true, err);
+    if (dir < 0)
+        return dir;
+    int r = file_replace(dir, "envelope.sshsig", sshsig->data, sshsig->len, 0600, err);
+    if (r == 0)
+        r = file_replace(dir, "envelope.json", envelope->data, envelope->len, 0600, err);
+    close(dir);
+    return r;
+}
+
+static void on_signed(void *arg, const struct buf *envelope, const struct buf *sshsig,
+                      const struct err *failed)
+{
+    struct attempt *a = arg;
+    struct err err = ERR_INIT;
+    if (!attempt_unhold(a))
+        return;
+    if (failed != NULL) {
+        attempt_end(a, TASK_FAILED, failed->code, "%.290s", failed->msg);
+    } else if (a->row.cancel) {
+        attempt_end(a, TASK_CANCELLED, ERR_CANCELLED, "cancelled before it began");
+    } else if (keep_envelope(a, envelope, sshsig, &err) < 0) {
+        attempt_end(a, TASK_FAILED, err.code, "%.290s", err.msg);
+    } else if (set_state(a, TASK_SENDING, "") == 0) {
+        if (a->host->state == HOST_READY)
+            offer(a);
+        else
+            attempt_phase(a, PHASE_DETACHED, 0);
+    } else {
+        attempt_drop(a); /* the store fails: the lease is given back by the next scan */
+    }
+}
+
+void attempt_begin(struct engine_host *h, struct task_row *row)
+{
+    struct err err = ERR_INIT;
+    struct task t = {0};
+    unsigned n;
+    uint64_t fence;
+    if (store_task_lease(h->e->store, row->id, h->name, &n, &fence, &err) < 0) {
+        engine_store_failed("lease", &err);
+        return;
+    }
+    struct attempt *a = attempt_new(h->e, h);
+    if (a == NULL || store_task_get(h->e->store, row->id, &a->row, &err) < 0) {
+        engine_store_failed("lease", &err);
+        if (a != NULL)
+            attempt_drop(a);
+        return;
+    }
+    attempt_id_make(row->id, n, a->id);
+    attempt_phase(a, PHASE_SIGNING, 0);
+    engine_notify(h->e);
+    if (fill_task(a, &t) == 0) {
+        a->holds++;
+        broker_sign(h->e->broker, &t, h->row.runner_key, ENVELOPE_LIFE_S, on_signed, a);
+    } else {
+        attempt_end(a, TASK_FAILED, ERR_FAIL, "out of memory");
+    }
+    task_done(&t);
+}
+
+/* ---- resume ---- */
+
+static int load_envelope(struct attempt *a, struct err *err)
+{
+    int dir = paths_task_dir(a->e->paths, a->row.id, false, err);
+    if (dir < 0)
+        return dir;
+    int r = file_read(dir, "envelope.json", &a->envelope, err);
+    close(dir);
+    return r;
+}
+
+void attempt_resume(struct engine *e, struct task_row *row)
+{
+    struct err err = ERR_INIT;
+    struct engine_host *h = engine_host_get(e, row->attempt_host, &err);
+    if (h == NULL) {
+        if (!task_state_final((enum task_state)row->state) &&
+            store_task_end(e->store, row->id, TASK_LOST, ERR_HOST, err.msg, &err) < 0)
+            engine_store_failed("lost", &err);
+        return;
+    }
+    struct attempt *a = attempt_new(e, h);
+    if (a == NULL)
+        return;
+    attempt_id_make(row->id, row->attempt_n, a->id);
+    int r = store_task_get(e->store, row->id, &a->row, &err);
+    if (r == 0)
+        r = load_envelope(a, &err);
+    if (r == 0)
+        r = log_open(a, &err);
+    if (r == 0 && a->row.result_stored)
+        r = result_load(a, &err);
+    if (r < 0) {
+        attempt_end(a, TASK_LOST, ERR_FAIL, "%.290s", err.msg);
+        attempt_drop(a);
+        return;
+    }
+    attempt_phase(a, a->row.result_stored ? PHASE_STORED : PHASE_DETACHED, 0);
+    if (a->row.result_stored && !task_state_final((enum task_state)a->row.state))
+        result_import(a);
+    if (h->state == HOST_READY)
+        engine_host_reset(h, "reconnecting to learn what it still has");
+    else
+        engine_host_need(h);
+}
+
+/* ---- the host came back: compare what it has with what we know ---- */
+
+static const struct msg_attempt *listed(const struct attempt *a, const struct msg_welcome *w)
+{
+    const struct msg_attempt *items = w->attempts.items;
+    for (size_t i = 0; i < w->attempts.n; i++)
+        if (strcmp(items[i].attempt, a->id) == 0)
+            return &items[i];
+    return NULL;
+}
+
+static void follow_log(struct attempt *a)
+{
+    struct err err = ERR_INIT;
+    if (log_follow(a, &err) < 0) {
+        if (err.code == ERR_HOST)
+            engine_host_reset(a->host, err.msg);
+        else
+            attempt_end(a, TASK_LOST, err.code, "%.290s", err.msg);
+    }
+}
+
+static void send_pack(struct attempt *a)
+{
+    struct err err = ERR_INIT;
+    if (set_state(a, TASK_RUNNING, "sending the source") < 0)
+        return;
+    attempt_phase(a, PHASE_SENDING, SEND_S);
+    if (pack_start(a, &err) < 0)
+        attempt_end(a, TASK_FAILED, err.code, "%.290s", err.msg);
+}
+
+static void ended(struct attempt *a, uint64_t log_bytes)
+{
+    a->ended_log_bytes = log_bytes;
+    attempt_phase(a, PHASE_DRAINING, DRAIN_S);
+    if (set_state(a, TASK_COLLECTING, "fetching the result") == 0)
+        attempt_log_complete(a);
+}
+
+static void reattach(struct attempt *a, const struct msg_attempt *there)
+{
+    switch ((enum attempt_state)there->state) {
+    case ATTEMPT_ACCEPTED:
+        send_pack(a);
+        break;
+    case ATTEMPT_CHECKOUT:
+    case ATTEMPT_RUNNING:
+    case ATTEMPT_COLLECTING:
+        if (set_state(a, TASK_RUNNING, "") == 0)
+            attempt_phase(a, PHASE_RUNNING, 0);
+        follow_log(a);
+        break;
+    case ATTEMPT_ENDED:
+        if (a->row.state == TASK_SENDING && set_state(a, TASK_RUNNING, "") < 0)
+            break;
+        ended(a, there->log_bytes);
+        break;
+    case ATTEMPT_WIPED:
+    case ATTEMPT_STATE_COUNT:
+        attempt_end(a, TASK_LOST, ERR_HOST, "host %s has wiped it before its result was fetched",
+                    a->host->name);
+        break;
+    }
+    if (!a->dead && a->row.cancel)
+        send_cancel(a);
+}
+
+void attempt_welcome(struct attempt *a, const struct msg_welcome *w)
+{
+    struct err err = ERR_INIT;
+    const struct msg_attempt *there = listed(a, w);
+    a->cancel_sent = false;
+    if (a->phase == PHASE_SIGNING)
+        return;
+    if (a->row.result_stored) {
+        if (there != NULL) {
+            send_wipe(a);
+            return;
+        }
+        /* The runner has forgotten it (a restart wipes): no receipt will ever come. */
+        if (store_task_wiped(a->e->store, a->row.id, &err) < 0)
+            engine_store_failed("wiped", &err);
+        a->row.wiped = true;
+        if (a->row.imported)
+            attempt_drop(a);
+    } else if (there != NULL) {
+        reattach(a, there);
+    } else if (a->row.state != TASK_SENDING) {
+        attempt_end(a, TASK_LOST, ERR_HOST, "host %s no longer has it: its runner was restarted",
+                    a->host->name);
+    } else if (a->row.cancel) {
+        attempt_end(a, TASK_CANCELLED, ERR_CANCELLED, "cancelled before it began");
+    } else {
+        offer(a); /* the same envelope: a runner that has seen it says so */
+    }
+}
+
+void attempt_host_gone(struct attempt *a, const struct err *err)
+{
+    char reason[301];
+    if (a->phase == PHASE_SIGNING)
+        return;
+    pack_stop(a);
+    log_stop(a);
+    a->log_done = false;
+    if (a->row.result_stored) {
+        attempt_phase(a, PHASE_STORED, 0);
+        return;
+    }
+    result_stop(a);
+    if (err->code == ERR_TRUST) {
+        attempt_end(a, TASK_LOST, ERR_TRUST, "%.290s", err->msg);
+        return;
+    }
+    attempt_phase(a, PHASE_DETACHED, 0);
+    snprintf(reason, sizeof(reason), "%.220s; the work goes on there", err->msg);
+    set_state(a, (enum task_state)a->row.state, reason);
+}
+
+/* ---- what the host says ---- */
+
+static enum err_code refusal_code(int reason)
+{
+    switch ((enum refusal)reason) {
+    case REFUSED_SIGNATURE:
+    case REFUSED_TYPE:
+    case REFUSED_AUDIENCE:
+    case REFUSED_NOT_YET:
+    case REFUSED_EXPIRED:
+    case REFUSED_REPLAY:
+    case REFUSED_FENCE:
+    case REFUSED_TOKEN:
+        return ERR_TRUST;
+    case REFUSED_INTERNAL:
+        return ERR_HOST;
+    case REFUSED_SIZE:
+    case REFUSED_MALFORMED:
+    case REFUSED_PAYLOAD:
+    case REFUSED_LIMIT:
+    case REFUSED_EGRESS:
+    case REFUSED_BUSY:
+    case REFUSED_PACK_DIGEST:
+    case REFUSED_PACK_SIZE:
+    case REFUSED_TREE:
+    case REFUSED_PROTOCOL:
+    case REFUSED_UNKNOWN:
+    case REFUSAL_COUNT:
+        break;
+    }
+    return ERR_REFUSED;
+}
+
+static void on_refused(struct attempt *a, const struct msg *m)
+{
+    const struct msg_refused *f = &m->u.refused;
+    const char *name = f->reason >= 0 && f->reason < REFUSAL_COUNT ? refusal_names[f->reason] : "?";
+    if (a->phase == PHASE_OFFERED && f->reason == REFUSED_BUSY) {
+        /* Evidence that it never began: it may be offered again under a new lease. */
+        broker_attempt_end(a->e->broker, a->id);
+        set_state(a, TASK_QUEUED, "the host has no free slot");
+        attempt_drop(a);
+    } else if (a->phase == PHASE_OFFERED && f->reason == REFUSED_REPLAY) {
+        attempt_end(a, TASK_LOST, ERR_TRUST,
+                    "host %s has had this envelope before and lost the attempt", a->host->name);
+    } else if (a->phase == PHASE_STORED) {
+        diag(DIAG_WARN, "task %s: host %s refused the wipe: %s %s", a->row.id, a->host->name, name,
+             f->detail);
+    } else {
+        attempt_end(a, TASK_REFUSED, refusal_code(f->reason), "host %s refused (%s): %.200s",
+                    a->host->name, name, f->detail);
+    }
+}
+
+static void on_accepted(struct attempt *a, const struct msg *m)
+{
+    (void)m;
+    send_pack(a);
+    if (!a->dead && a->row.cancel)
+        send_cancel(a);
+}
+
+static void on_pack_ok(struct attempt *a, const struct msg *m)
+{
+    (void)m;
+    attempt_phase(a, PHASE_RUNNING, 0);
+    if (set_state(a, TASK_RUNNING, "") == 0)
+        follow_log(a);
+}
+
+static void on_state(struct attempt *a, const struct msg *m)
+{
+    struct buf line;
+    if (a->phase != PHASE_RUNNING)
+        return;
+    if (m->u.state.state == ATTEMPT_COLLECTING) {
+        set_state(a, TASK_COLLECTING, "collecting");
+    } else if (a->row.state == TASK_RUNNING) {
+        buf_init(&line, 4096);
+        term_line(m->u.state.step, &line);
+        set_state(a, TASK_RUNNING, buf_str(&line));
+        buf_done(&line);
+    }
+}
+
+static void on_ended(struct attempt *a, const struct msg *m)
+{
+    pack_stop(a);
+    a->ended_pack_bytes = m->u.ended.pack_bytes;
+    ended(a, m->u.ended.log_bytes);
+}
+
+void attempt_log_complete(struct attempt *a)
+{
+    if (a->phase != PHASE_DRAINING)
+        return; /* ENDED has not come yet */
+    if (a->log.bytes == a->ended_log_bytes) {
+        log_stop(a);
+        fetch(a);
+    } else if (a->log.bytes > a->ended_log_bytes) {
+        struct err err = ERR_INIT;
+        err_set(&err, ERR_TRUST, "host %s: the log is longer than it says", a->host->name);
+        attempt_distrust(a, &err);
+    } else if (a->log_stream == NULL) {
+        follow_log(a); /* the rest of it */
+    }
+}
+
+void attempt_stored(struct attempt *a)
+{
+    broker_attempt_end(a->e->broker, a->id);
+    attempt_phase(a, PHASE_STORED, WIPE_S);
+    send_wipe(a);
+    result_import(a);
+}
+
+static int receipt_verify(struct attempt *a, const struct msg *m, struct receipt *ret,
+                          struct err *err)
+{
+    struct dsse d = {0};
+    int r = dsse_parse(m->u.doc.bytes, m->u.doc.len, &d, err);
+    if (r == 0 && strcmp(d.type, DSSE_TYPE_RECEIPT) != 0)
+        r = err_set(err, ERR_TRUST, "its type is not a receipt's");
+    if (r == 0)
+        r = dsse_verify(&d, (const uint8_t(*)[KEY_PUB_BYTES]) & a->host->row.runner_key, 1,
+                        &(size_t){0}, err);
+    if (r == 0)
+        r = receipt_decode(d.body.data, d.body.len, ret, err);
+    dsse_done(&d);
+    return r;
+}
+
+static void keep_receipt(struct attempt *a, const struct msg *m, const struct receipt *rc)
+{
+    struct err err = ERR_INIT;
+    if (memcmp(rc->result_sha256, a->result_sha256, 32) != 0) {
+        diag(DIAG_ERROR, "task %s: the receipt is about another result", a->row.id);
+        return;
+    }
+    int dir = paths_task_dir(a->e->paths, a->row.id, false, &err);
+    int r =
+        dir < 0 ? dir : file_replace(dir, "receipt.json", m->u.doc.bytes, m->u.doc.len, 0600, &err);
+    fd_close(&dir);
+    if (r == 0)
+        r = store_task_wiped(a->e->store, a->row.id, &err);
+    if (r < 0) {
+        engine_store_failed("receipt", &err);
+        return;
+    }
+    if (!receipt_clean(rc))
+        diag(DIAG_WARN, "task %s: host %s says that not everything was wiped", a->row.id,
+             a->host->name);
+    a->row.wiped = true;
+    engine_notify(a->e);
+    if (task_state_final((enum task_state)a->row.state))
+        attempt_drop(a);
+    else
+        attempt_phase(a, PHASE_STORED, 0);
+}
+
+/* Receipts go past every attempt on the host; each looks whether it is its own. */
+static void on_receipt(struct attempt *a, const struct msg *m)
+{
+    struct err err = ERR_INIT;
+    struct receipt rc = {0};
+    if (receipt_verify(a, m, &rc, &err) < 0)
+        diag(DIAG_ERROR, "host %s: receipt: %s", a->host->name, err.msg);
+    else if (strcmp(rc.attempt, a->id) == 0 && !a->row.wiped)
+        keep_receipt(a, m, &rc);
+    receipt_done(&rc);
+}
+
+void attempt_cancel(struct attempt *a)
+{
+    a->row.cancel = true;
+    if (a->phase >= PHASE_SENDING && a->phase <= PHASE_RUNNING)
+        send_cancel(a);
+}
+
+/* Which message means what in which phase; an empty cell is a breach of the protocol. */
+typedef void attempt_message_cb(struct attempt *a, const struct msg *m);
+
+static const struct {
+    enum msg_type type;
+    attempt_message_cb *on[PHASE_COUNT];
+} legal[] = {
+    {MSG_ACCEPTED, {[PHASE_OFFERED] = on_accepted}},
+    {MSG_REFUSED,
+     {[PHASE_OFFERED] = on_refused,
+      [PHASE_SENDING] = on_refused,
+      [PHASE_RUNNING] = on_refused,
+      [PHASE_DRAINING] = on_refused,
+      [PHASE_FETCHING] = on_refused,
+      [PHASE_STORED] = on_refused}},
+    {MSG_PACK_OK, {[PHASE_SENDING] = on_pack_ok}},
+    {MSG_STATE,
+     {[PHASE_OFFERED] = on_state,
+      [PHASE_SENDING] = on_state,
+      [PHASE_RUNNING] = on_state,
+      [PHASE_DRAINING] = on_state,
+      [PHASE_FETCHING] = on_state,
+      [PHASE_STORED] = on_state}},
+    {MSG_ENDED,
+     {[PHASE_SENDING] = on_ended, [PHASE_RUNNING] = on_ended, [PHASE_DRAINING] = on_ended}},
+    {MSG_RECEIPT,
+     {[PHASE_SIGNING] = on_receipt,
+      [PHASE_OFFERED] = on_receipt,
+      [PHASE_SENDING] = on_receipt,
+      [PHASE_RUNNING] = on_receipt,
+      [PHASE_DRAINING] = on_receipt,
+      [PHASE_FETCHING] = on_receipt,
+      [PHASE_STORED] = on_receipt,
+      [PHASE_DETACHED] = on_receipt}},
+};
+
+void attempt_message(struct attempt *a, const struct msg *m)
+{
+    for (size_t i = 0; i < sizeof(legal) / sizeof(legal[0]); i++) {
+        if (legal[i].type == m->type && legal[i].on[a->phase] != NULL) {
+            legal[i].on[a->phase](a, m);
+            return;
+        }
+    }
+    diag(DIAG_WARN, "task %s: host %s said %s out of turn", a->row.id, a->host->name,
+         msg_name(m->type));
+    engine_host_reset(a->host, "it said something out of turn");
+}

@@ -1,0 +1,195 @@
+/* What the engine's files share. One owner: `struct engine`, on engine_run()'s stack.
+ *
+ *   engine.c        lock, loop, store scan, dispatch, followers, shutdown
+ *   engine_host.c   one host: its session, reconnects, who waits for it
+ *   attempt.c       one attempt, from lease to receipt: a table of phases and messages
+ *   attempt_pack.c  its source pack going out     attempt_log.c  its log coming in
+ *   attempt_result.c  its result coming in, verified, fsynced, imported
+ */
+#ifndef CONTROLLER_ENGINE_INTERNAL_H
+#define CONTROLLER_ENGINE_INTERNAL_H
+
+#include <uv.h>
+
+#include "common/sha256.h"
+#include "controller/broker.h"
+#include "controller/engine.h"
+#include "controller/host.h"
+#include "controller/importer.h"
+#include "controller/store.h"
+#include "proto/dsse.h"
+#include "proto/result.h"
+
+#define ENGINE_HOSTS_MAX     1024
+#define ENGINE_FOLLOWERS_MAX 256
+#define ENGINE_IMPORTS_MAX   2
+#define ENVELOPE_LIFE_S      3600
+#define ANSWER_MAX           (FRAME_HEAD_BYTES + FRAME_PAYLOAD_MAX + (4u << 20))
+#define HOST_TRIES_MAX       5 /* connects that fail before a task that never began gives up */
+
+struct attempt;
+struct engine_host;
+
+struct engine {
+    const struct paths *paths;
+    struct store *store;
+    char self[PATH_MAX];
+    uv_loop_t loop;
+    struct broker *broker;
+    int lockfd;
+    uv_pipe_t listener;
+    uv_prepare_t settle; /* once an iteration: scan and notify when asked to */
+    uv_timer_t beat;     /* heartbeat, idle exit */
+    uv_signal_t sigterm, sigint;
+    struct follower *followers;
+    unsigned nfollowers;
+    struct engine_host *hosts; /* list, by engine_host.next */
+    struct attempt *attempts;  /* list, by attempt.next */
+    unsigned imports;          /* importer children running */
+    bool scan_wanted, notify_wanted, stopping;
+    unsigned idle_exit_s;
+    uint64_t idle_since_ms; /* loop time; 0: busy */
+    unsigned open_handles;  /* of ours, for shutdown */
+};
+
+/* The store is to be looked at again, this iteration. */
+void engine_scan_soon(struct engine *e);
+/* Something followers can see has changed. */
+void engine_notify(struct engine *e);
+/* A store call failed: say it once on the log; the caller goes on as its state allows. */
+void engine_store_failed(const char *what, const struct err *err);
+
+/* ---- engine_host.c ---- */
+
+enum host_state { HOST_IDLE, HOST_CONNECTING, HOST_READY, HOST_BACKOFF };
+
+struct engine_host {
+    struct engine_host *next;
+    struct engine *e;
+    char name[HOST_NAME_SIZE];
+    struct host_row row;
+    struct host_link *link;
+    enum host_state state;
+    unsigned tries;      /* failed connects in a row */
+    struct err last;     /* why the last one failed */
+    bool key_changed;    /* the runner's key is not the pinned one: nothing more is sent there */
+    uv_timer_t retry;    /* backoff, or idle disconnect */
+    unsigned attempts;   /* attached to this host and not done */
+    unsigned slots_used; /* of those, how many hold a slot there */
+};
+
+/* The host by name, made on first use from the store; NULL with err when there is none. */
+struct engine_host *engine_host_get(struct engine *e, const char *name, struct err *err);
+/* Connects unless connected or waiting to. */
+void engine_host_need(struct engine_host *h);
+/* The peer broke the protocol or went silent on us: drop the session and come back. */
+void engine_host_reset(struct engine_host *h, const char *why);
+void engine_hosts_close(struct engine *e);
+
+/* ---- attempt.c ---- */
+
+/* Where an attempt is from here; the store has the coarser task_state. */
+enum phase {
+    PHASE_DETACHED, /* no session, or none reconciled yet: wait for the host's WELCOME */
+    PHASE_SIGNING,  /* the broker has it */
+    PHASE_OFFERED,  /* ENVELOPE sent */
+    PHASE_SENDING,  /* ACCEPTED; the source pack is going out */
+    PHASE_RUNNING,  /* PACK_OK; the log comes in */
+    PHASE_DRAINING, /* ENDED; the rest of the log comes in */
+    PHASE_FETCHING, /* the result and the patch come in */
+    PHASE_STORED,   /* on disk, fsynced: WIPE sent, import running, in parallel */
+    PHASE_DONE,
+    PHASE_COUNT,
+};
+
+struct log_sink {
+    int fd;
+    uint64_t bytes;    /* in the file */
+    uint64_t max;      /* more than this is not a log but an attack */
+    struct buf tail;   /* bytes of a frame not yet whole */
+    uint8_t chain[32]; /* over whole frames */
+};
+
+struct pack_sender {
+    struct host_stream *stream;
+    int fd;
+    uint64_t sent;
+    uint8_t *chunk; /* PACK_CHUNK bytes, while sending */
+    size_t chunk_len, chunk_off;
+};
+
+struct result_fetch {
+    struct host_stream *stream;
+    struct buf head; /* until the RESULT frame is whole */
+    bool have_doc;
+    struct buf doc; /* the DSSE document */
+    struct result result;
+    bool have_result; /* verified and decoded */
+    int fd;           /* patch.pack.tmp */
+    uint64_t pack_bytes;
+    struct sha256 *hash;
+};
+
+struct attempt {
+    struct attempt *next;
+    struct engine *e;
+    struct engine_host *host;
+    struct task_row row; /* as last read or written */
+    char id[ATTEMPT_ID_SIZE];
+    enum phase phase;
+    bool slot; /* counted in host->slots_used */
+    bool cancel_sent;
+    bool importing, wipe_sent;
+    bool dead;           /* no callback may touch it but those that free it */
+    unsigned holds;      /* async work that still points here: signing, import, timer */
+    struct buf envelope; /* the DSSE document, once signed */
+    struct log_sink log;
+    struct host_stream *log_stream;
+    bool log_done;
+    uint64_t ended_log_bytes, ended_pack_bytes;
+    struct pack_sender pack;
+    struct result_fetch fetch;
+    uint8_t result_sha256[32]; /* of result.json */
+    uv_timer_t deadline;
+};
+
+/* A queued task gets a lease on a READY host and starts. */
+void attempt_begin(struct engine_host *h, struct task_row *row);
+/* A task found in the store that began under an earlier engine. Takes over *row. */
+void attempt_resume(struct engine *e, struct task_row *row);
+struct attempt *attempt_find(struct engine *e, const char *attempt_id);
+/* Events from the host. */
+void attempt_welcome(struct attempt *a, const struct msg_welcome *w);
+void attempt_message(struct attempt *a, const struct msg *m);
+void attempt_host_gone(struct attempt *a, const struct err *err);
+/* The store says that the operator wants it cancelled. */
+void attempt_cancel(struct attempt *a);
+void attempt_free_all(struct engine *e);
+/* One async call that pointed at it is over. False: it was dropped meanwhile and may be freed now. */
+bool attempt_unhold(struct attempt *a);
+
+/* For attempt_*.c: */
+void attempt_phase(struct attempt *a, enum phase phase, unsigned deadline_s);
+/* Ends the task: final state, exit code, reason; then DONE. */
+void attempt_end(struct attempt *a, enum task_state state, enum err_code code, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* What came from the host cannot be trusted: the task ends so, what came is kept, nothing is wiped. */
+void attempt_distrust(struct attempt *a, const struct err *err);
+void attempt_log_complete(struct attempt *a);
+void attempt_stored(struct attempt *a);
+
+/* ---- attempt_pack.c, attempt_log.c, attempt_result.c ---- */
+int pack_start(struct attempt *a, struct err *err);
+void pack_stop(struct attempt *a);
+int log_open(struct attempt *a, struct err *err);   /* the file; scans what is there */
+int log_follow(struct attempt *a, struct err *err); /* the stream, from log.bytes on */
+void log_stop(struct attempt *a);
+void log_close(struct attempt *a);
+int result_start(struct attempt *a, struct err *err);
+void result_stop(struct attempt *a);
+/* Reads result.json back (an engine restarted after it was stored). */
+int result_load(struct attempt *a, struct err *err);
+/* Import what is stored, or finish at once when there is no patch. */
+void result_import(struct attempt *a);
+
+#endif
