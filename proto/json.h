@@ -2,6 +2,7 @@
  *
  * RFC 8259 narrowed as I-JSON (RFC 7493) and further: UTF-8 only, no \u0000, no duplicate keys, no
  * unknown keys, depth <= JSON_DEPTH_MAX, whole input consumed, 64-bit integers as decimal strings.
+ * (Unicode noncharacters pass: text that a repository holds must be writable.)
  * A document is described once, as a const table of fields over a C struct (`struct json_shape`);
  * decoding, encoding and freeing all come from the table. No I/O, no clock, no globals.
  */
@@ -18,6 +19,7 @@
 #define JSON_DEPTH_MAX 32
 #define JSON_BYTES_MAX (1u << 20)
 #define JSON_ITEMS_MAX 4096 /* elements of one array, keys of one object */
+#define JSON_STR_MAX   (64u << 10) /* bytes of one JSON_STRS string, unless the row's `max` says */
 
 enum json_kind {
     JSON_TEXT,  /* char[size], NUL-terminated UTF-8 without control bytes; max = size - 1 bytes */
@@ -33,7 +35,8 @@ enum json_kind {
     JSON_CONST, /* no member: the value must be exactly the text `names[0]`; written always */
     JSON_OBJ,   /* struct member described by `shape` */
     JSON_LIST,  /* struct json_list member; elements described by `shape` */
-    JSON_STRS,  /* struct strv member: array of JSON_PROSE strings, each <= size bytes */
+    JSON_STRS,  /* struct strv member: array of JSON_PROSE strings, each <= `max` bytes */
+    JSON_TUPLE, /* array of exactly the rows of `shape`, in order; their names only serve errors */
 };
 
 struct json_shape;
@@ -45,6 +48,7 @@ struct json_field {
     size_t offset, size;
     const char *const *names;
     const struct json_shape *shape;
+    size_t max; /* JSON_STRS: bytes of one string (0: JSON_STR_MAX); JSON_LIST: elements (0: all) */
 };
 
 /* `fields` ends with a row whose name is NULL. `size` is sizeof the C struct. */
@@ -83,6 +87,20 @@ void *json_list_push(struct json_list *l, const struct json_shape *shape);
         .size = sizeof(((T *)0)->member), __VA_ARGS__                                              \
     }
 #define JSON_ROW(T, KIND, member, ...) JSON_ROW_AS(T, KIND, member, #member, __VA_ARGS__)
+/* An object (or tuple) that groups members of the same C struct: no member of its own. */
+#define JSON_GROUP(key, shape_ptr)                                                                 \
+    {                                                                                              \
+        .name = (key), .kind = JSON_OBJ, .shape = (shape_ptr)                                      \
+    }
+#define JSON_GROUP_TUPLE(key, shape_ptr)                                                           \
+    {                                                                                              \
+        .name = (key), .kind = JSON_TUPLE, .shape = (shape_ptr)                                    \
+    }
+/* A key whose value is always texts[0]. */
+#define JSON_FIXED(key, texts)                                                                     \
+    {                                                                                              \
+        .name = (key), .kind = JSON_CONST, .names = (texts)                                        \
+    }
 #define JSON_END                                                                                   \
     {                                                                                              \
         .name = NULL                                                                               \
@@ -90,11 +108,12 @@ void *json_list_push(struct json_list *l, const struct json_shape *shape);
 
 /* Parses exactly `len` bytes into `out` (which is zeroed first). On failure `out` is released and
  * zeroed, and the message names the key path: "policy.limits.wall_s: not a decimal string".
+ * Numbers with fraction or exponent are refused anywhere unless a shape on the way is `open`.
  * Errors: ERR_FAIL (malformed). */
 int json_decode(const struct json_shape *shape, const void *bytes, size_t len, void *out,
                 struct err *err);
 /* Appends compact JSON, keys in table order. Fails only when `to` is full or a member cannot be
- * written as its kind (invalid UTF-8). */
+ * written as its kind (invalid UTF-8, control bytes, over a bound); then nothing was appended. */
 int json_encode(const struct json_shape *shape, const void *in, struct buf *to, struct err *err);
 /* Frees what a decode allocated inside `obj` (lists, strv) and zeroes the struct. */
 void json_release(const struct json_shape *shape, void *obj);

@@ -33,11 +33,26 @@ struct policy {
  *  "log_bytes":".."},"egress":[..],"allow_unenforced":[..]} over struct policy. */
 extern const struct json_shape policy_shape;
 
+/* Lower and upper bounds of each limit, in its unit: mem 16 MiB .. 1 PiB, pids 4 .. 4194304,
+ * cpu 0.01 .. 1024, wall 1 s .. 24 h, disk 1 MiB .. 1 PiB, log 64 KiB .. 1 TiB. */
+struct limit_range {
+    uint64_t min, max;
+};
+extern const struct limit_range limit_ranges[LIMIT_COUNT];
+
+#define POLICY_EGRESS_MAX 256
+
+/* What the table cannot say: limits within limit_ranges, egress names well-formed and not repeated
+ * (lower-case letters, digits and ".-_*:", 1 to 253 of them, at most POLICY_EGRESS_MAX names).
+ * -ERR_USAGE, naming the limit. */
+int policy_check(const struct policy *p, struct err *err);
+
 /* Defaults: mem 2 GiB, pids 512, cpu 2, wall 30 min, disk 4 GiB, log 64 MiB. */
 void policy_init(struct policy *p);
 void policy_done(struct policy *p);
 /* "mem=2G,pids=512,wall=30m,cpu=2,disk=4G,log=64M": sets the named ones. K M G T are binary; wall
- * takes s m h; cpu takes decimals ("0.5"). Unknown names, zero, overflow, repeats: -ERR_USAGE. */
+ * takes s m h; cpu takes decimals ("0.5"). Unknown names, out of range, repeats: -ERR_USAGE, and
+ * nothing was set. */
 int policy_set_limits(struct policy *p, const char *text, struct err *err);
 /* "mem,pids": adds to allow_unenforced. */
 int policy_allow_unenforced(struct policy *p, const char *text, struct err *err);
