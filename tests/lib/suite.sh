@@ -1,0 +1,124 @@
+# shellcheck shell=sh disable=SC2034
+# What every suite uses: saying how a test ended, building, packages. Sourced by tests/suites/*.sh,
+# which tests/run starts in the project's root with CREEL_ROOT and CREEL_TALLY set.
+
+CREEL_ROOT=${CREEL_ROOT:-$(pwd)}
+CREEL_TALLY=${CREEL_TALLY:-/dev/null}
+BUILD=${CREEL_BUILD:-$CREEL_ROOT/build}
+BUILD_ASAN=${CREEL_BUILD_ASAN:-$CREEL_ROOT/build-asan}
+BUILD_FUZZ=${CREEL_BUILD_FUZZ:-$CREEL_ROOT/build-fuzz}
+JOBS=$(nproc)
+
+# shellcheck source=deploy/lib/packages.sh
+. "$CREEL_ROOT/deploy/lib/packages.sh"
+
+pass()
+{
+    echo "pass $*" | tee -a "$CREEL_TALLY"
+}
+
+fail()
+{
+    echo "fail $*" | tee -a "$CREEL_TALLY"
+}
+
+# skip TEST REASON
+skip()
+{
+    echo "skip $1: $2" | tee -a "$CREEL_TALLY"
+}
+
+# check NAME COMMAND... : passes when the command does; its output shows only when not.
+check()
+{
+    check_name=$1
+    check_out=$(mktemp)
+    shift
+    if "$@" >"$check_out" 2>&1; then
+        pass "$check_name"
+    else
+        tail -n 60 "$check_out"
+        fail "$check_name"
+    fi
+    rm -f "$check_out"
+}
+
+need()
+{
+    packages_need "$@" || { fail "packages to $1"; exit 1; }
+}
+
+# build DIR [MESON FLAGS...] : configures once, builds everything.
+build()
+{
+    # shellcheck disable=SC2086 # lists of words
+    need 'build creel' $PACKAGES_BUILD
+    build_dir=$1
+    shift
+    if [ ! -f "$build_dir/build.ninja" ]; then
+        meson setup "$build_dir" "$@" >"$build_dir.log" 2>&1 ||
+            { tail -n 30 "$build_dir.log"; rm -f "$build_dir.log"; fail "meson setup $build_dir"; exit 1; }
+        rm -f "$build_dir.log"
+    fi
+    if ! ninja -C "$build_dir" >"$build_dir/ninja.log" 2>&1; then
+        grep -E 'error|warning|FAILED' -A 6 "$build_dir/ninja.log" | head -n 60
+        fail "build of $build_dir"
+        exit 1
+    fi
+    pass "builds with warnings as errors: $(basename "$build_dir")"
+}
+
+# tap PREFIX : counts what a TAP stream on stdin says and shows what is not plainly ok.
+tap()
+{
+    while IFS= read -r tap_line; do
+        case $tap_line in
+        'ok '*' # skip'*)
+            tap_rest=${tap_line#ok * }
+            skip "$1: ${tap_rest%% # skip*}" "$(printf '%s' "${tap_line#*# skip}" | sed 's/^[ (]*//; s/)$//')"
+            ;;
+        'ok '*) pass "$1: ${tap_line#ok * }" ;;
+        'not ok '*) fail "$1: ${tap_line#not ok * }" ;;
+        1..*) ;;
+        *) printf '    %s\n' "$tap_line" ;;
+        esac
+    done
+}
+
+# bats_files FILE... : runs bats files, JOBS at a time, each in a directory of its own.
+bats_files()
+{
+    bats_out=$(mktemp -d)
+    # shellcheck disable=SC2016 # for the inner sh
+    printf '%s\n' "$@" | xargs -P "$JOBS" -I{} sh -c \
+        'bats --tap "$1" >"$2/$(basename "$1" .bats).tap" 2>&1; echo "$?" >"$2/$(basename "$1" .bats).status"' \
+        sh {} "$bats_out"
+    for bats_file in "$@"; do
+        bats_name=$(basename "$bats_file" .bats)
+        tap "$bats_name" <"$bats_out/$bats_name.tap"
+        # bats dies without a "not ok" when a file does not even parse.
+        if [ "$(cat "$bats_out/$bats_name.status")" -ne 0 ] && ! grep -q '^not ok' "$bats_out/$bats_name.tap"; then
+            fail "$bats_name: bats ended early"
+        fi
+    done
+    rm -rf "$bats_out"
+}
+
+# meson_tests DIR PREFIX [MESON TEST FLAGS...] : runs and counts them.
+meson_tests()
+{
+    meson_dir=$1
+    meson_prefix=$2
+    shift 2
+    meson test -C "$meson_dir" --no-rebuild --print-errorlogs "$@" >"$meson_dir/tests.log" 2>&1 ||
+        grep -v '^ *[0-9]*/[0-9]* .* OK ' "$meson_dir/tests.log" | tail -n 80
+    sed -n 's|^ *[0-9]*/[0-9]* \(.*\)$|\1|p' "$meson_dir/tests.log" >"$meson_dir/tests.lines"
+    while IFS= read -r meson_line; do
+        meson_name=$(printf '%s' "$meson_line" | sed 's/  *\(OK\|FAIL\|SKIP\|TIMEOUT\|ERROR\|EXPECTEDFAIL\).*//; s|^.* / ||')
+        case $meson_line in
+        *' OK '*) pass "$meson_prefix: $meson_name" ;;
+        *' SKIP '*) skip "$meson_prefix: $meson_name" 'it exits 77; run it by hand to see why' ;;
+        *' FAIL '* | *' TIMEOUT '* | *' ERROR '*) fail "$meson_prefix: $meson_name" ;;
+        esac
+    done <"$meson_dir/tests.lines"
+}
