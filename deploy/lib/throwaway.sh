@@ -115,7 +115,7 @@ throwaway_sshd_config()
 {
     # shellcheck disable=SC2153 # the caller's
     sed -e "s|@RUNNER@|$THROWAWAY_BIN/runner/creel-runner|" -e "s|@RUN@|$1/host/run|" \
-        -e '/^#/d' -e '/^Match/d' -e 's/^    //' "$THROWAWAY_ROOT/deploy/sshd_creel.conf"
+        -e '/^#/d' -e '/^Match/d' -e '/AuthorizedKeysFile/d' -e 's/^    //' "$THROWAWAY_ROOT/deploy/sshd_creel.conf"
     cat <<TEXT
 Port $2
 ListenAddress 127.0.0.1

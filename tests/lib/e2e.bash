@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # What every end-to-end test uses: a throwaway host, an operator, a repository. One of each a file:
 #
 #   setup_file() { e2e_up; }

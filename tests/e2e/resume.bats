@@ -1,0 +1,225 @@
+# Everything that can die does, and each task still ends exactly once, with nothing lost.
+load ../lib/e2e
+
+setup_file() { e2e_up; }
+teardown_file() { e2e_down; }
+teardown() { e2e_logs; }
+
+setup()
+{
+    cd "$BATS_TEST_TMPDIR"
+    # Whatever the last test killed is up again.
+    throwaway_alive "$E2E/host/runner.pid" || throwaway_runner "$E2E"
+    throwaway_alive "$E2E/host/sshd.pid" || sshd_again
+}
+
+# ticks N : a command that prints N numbered lines, 20 a second, and would show a line lost or doubled.
+ticks()
+{
+    echo "i=0; while [ \$i -lt $1 ]; do echo tick-\$i; i=\$((i+1)); sleep 0.05; done"
+}
+
+ticks_whole()
+{
+    seq -f 'tick-%.0f' 0 $(($2 - 1)) | cmp - "$1"
+}
+
+# ended_once ID : succeeded, by one accepted attempt.
+ended_once()
+{
+    wait_final "$1" && in_state "$1" succeeded || { creel show "$1"; return 1; }
+    creel logs --raw "$1" >ended
+    [ "$(grep -c '^once$' ended)" -eq 1 ] || { echo "ran $(grep -c '^once$' ended) times"; cat ended; return 1; }
+}
+
+engine_revive()
+{
+    creel serve --idle-exit 5 </dev/null >>engine.out 2>&1 3>&- &
+}
+
+@test "logs -f may be killed and started at any time, from several terminals" {
+    id=$(detached -- sh -c "$(ticks 60)")
+    creel logs -f --raw "$id" >one 3>&- &
+    one=$!
+    throwaway_wait 20 grep -q tick-10 one
+    kill -9 $one
+    wait $one || true
+    creel logs -f --raw "$id" >two 3>&- &
+    creel logs -f --raw "$id" >three 3>&-
+    wait
+    ticks_whole two 60
+    ticks_whole three 60
+    creel logs --raw "$id" >four
+    ticks_whole four 60
+    cmp -n "$(stat -c %s one)" one four
+}
+
+@test "sshd killed mid-log: the stream goes on where it was, byte for byte" {
+    id=$(detached -- sh -c "$(ticks 80)")
+    creel logs -f --raw "$id" >followed 3>&- &
+    throwaway_wait 20 grep -q tick-10 followed
+    throwaway_sshd_end "$E2E"
+    sleep 0.5
+    sshd_again
+    wait
+    wait_state "$id" succeeded
+    ticks_whole followed 80
+    creel logs --raw "$id" >whole
+    ticks_whole whole 80
+    creel show "$id" --result >result
+    exits 0 creel verify result --log "$CREEL_STATE/tasks/$id/log"
+}
+
+@test "only the SSH sessions killed, mid-log and while the source is sent" {
+    head -c 30000000 /dev/urandom >"$REPO/large"
+    git -C "$REPO" add large
+    git -C "$REPO" commit -q -m large
+    for delay in 0.3 0.6 1 2; do
+        id=$(detached -- sh -c "echo once; $(ticks 30)")
+        sleep $delay
+        for pid in $(pgrep -P "$(cat "$E2E/host/sshd.pid")"); do kill "$pid" || true; done
+        ended_once "$id"
+        grep '^tick' ended >ticked
+        ticks_whole ticked 30
+    done
+    git -C "$REPO" reset -q --hard HEAD~1
+}
+
+@test "the engine killed -9 at any moment: each task ends exactly once" {
+    for delay in 0 0.02 0.05 0.08 0.12 0.16 0.2 0.25 0.3 0.4 0.5 0.7 0.9; do
+        id=$(detached -- sh -c 'echo once; echo work >work.txt; sleep 0.3')
+        sleep $delay
+        kill -9 "$(engine_pid)" 2>/dev/null || true
+        engine_revive
+        ended_once "$id" || { echo "killed after $delay s"; return 1; }
+        wait_receipt "$id" || { echo "no receipt, killed after $delay s"; return 1; }
+    done
+}
+
+@test "the engine killed -9 in each state that can be seen" {
+    for state in queued leased sending running collecting imported; do
+        # Enough source, and enough to collect, that each state lasts.
+        id=$(detached -- sh -c 'echo once; head -c 40000000 /dev/urandom >work; sleep 0.2')
+        throwaway_tries=0
+        until in_state "$id" $state $FINAL || [ $throwaway_tries -gt 200 ]; do
+            throwaway_tries=$((throwaway_tries + 1))
+        done
+        kill -9 "$(engine_pid)" 2>/dev/null || true
+        engine_revive
+        ended_once "$id" || { echo "killed at $state"; return 1; }
+    done
+}
+
+@test "the engine and its host's sessions killed together" {
+    id=$(detached -- sh -c "echo once; $(ticks 40)")
+    sleep 0.7
+    kill -9 "$(engine_pid)"
+    throwaway_sshd_end "$E2E"
+    sshd_again
+    engine_revive
+    ended_once "$id"
+    grep '^tick' ended >ticked
+    ticks_whole ticked 40
+}
+
+@test "a runner that vanishes mid-task: lost is said, it is not run twice, the host is usable again" {
+    id=$(detached -- sh -c 'echo once; sleep 60')
+    creel logs -f --raw "$id" >followed 3>&- &
+    throwaway_wait 20 grep -q once followed
+    kill -9 "$(cat "$E2E/host/runner.pid")"
+    rm -f "$E2E/host/run/runner.sock"
+    sleep 0.3
+    throwaway_runner "$E2E"
+    wait_final "$id"
+    in_state "$id" lost failed stuck
+    wait
+    [ "$(creel logs --raw "$id" | grep -c once)" -eq 1 ]
+    # The jail died with it.
+    ! pgrep -f '^sleep 60$' || false
+    exits 0 task -- echo usable
+}
+
+@test "the warden killed: the jail dies, the runner ends, nothing is left" {
+    id=$(detached -- sh -c 'echo once; exec sleep 61')
+    creel logs -f --raw "$id" >followed 3>&- &
+    throwaway_wait 20 grep -q once followed
+    runner=$(cat "$E2E/host/runner.pid")
+    for pid in $(pgrep -P "$runner"); do kill -9 "$pid"; done
+    throwaway_wait 10 throwaway_gone "$runner"
+    ! pgrep -f '^sleep 61$' || false
+    rm -f "$E2E/host/run/runner.sock"
+    throwaway_runner "$E2E"
+    wait_final "$id"
+    wait
+}
+
+@test "the runner told to stop mid-task ends the jail and leaves nothing" {
+    id=$(detached -- sh -c 'echo once; exec sleep 62')
+    creel logs -f --raw "$id" >followed 3>&- &
+    throwaway_wait 20 grep -q once followed
+    throwaway_end "$E2E/host/runner.pid"
+    ! pgrep -f '^sleep 62$' || false
+    [ -z "$(find "$E2E/host/run" -name '*.log' 2>/dev/null)" ]
+    throwaway_runner "$E2E"
+    wait_final "$id"
+    wait
+}
+
+@test "a task waits for a host that is down, says so, and runs when it is back" {
+    throwaway_sshd_end "$E2E"
+    creel serve --stop || true
+    id=$(detached -- echo once)
+    sleep 1
+    in_state "$id" queued leased sending
+    creel ps --all --json | jq -e --arg id "$id" '.tasks[] | select(.id == $id) | .reason | length > 0'
+    sshd_again
+    ended_once "$id"
+}
+
+@test "cancel reaches a task whose host is down" {
+    throwaway_sshd_end "$E2E"
+    creel serve --stop || true
+    id=$(detached -- echo never)
+    sleep 0.5
+    creel cancel "$id"
+    wait_state "$id" cancelled
+    sshd_again
+    exits 0 task -- true
+}
+
+@test "commands killed at any time leave the state whole" {
+    for delay in 0.01 0.03 0.06 0.1 0.2; do
+        timeout -s KILL $delay creel run --repo "$REPO" --yes -- true </dev/null >/dev/null 2>&1 || true
+    done
+    engine_revive
+    sleep 1
+    for id in $(creel ps --all --json | jq -r '.tasks[].id'); do
+        wait_final "$id"
+    done
+    exits 0 task -- true
+    exits 0 creel doctor
+}
+
+@test "the state directory's disk is full: a clear error, and later everything works" {
+    [ "$(id -u)" -eq 0 ] || skip 'a small filesystem of its own needs root'
+    cat >full.sh <<'END'
+set -eu
+. tests/lib/e2e.bash
+mkdir -p "$E2E/small"
+mount -t tmpfs -o size=8m,mode=700 none "$E2E/small"
+cp -a "$CREEL_STATE/." "$E2E/small/" 2>/dev/null || { rm -rf "$E2E/small/tasks"; cp -a "$CREEL_STATE/keys" "$CREEL_STATE/creel.db" "$E2E/small/"; }
+rm -rf "$E2E/small/tasks" "$E2E/small/engine.sock" "$E2E/small"/engine.l*
+export CREEL_STATE="$E2E/small"
+dd if=/dev/zero of="$E2E/small/ballast" bs=64k 2>/dev/null || true
+status=0
+timeout 60 creel run --repo "$REPO" --yes -- echo once </dev/null >full.out 2>&1 || status=$?
+[ "$status" -ne 0 ] || { echo 'it said success on a full disk'; exit 1; }
+rm "$E2E/small/ballast"
+creel run --repo "$REPO" --yes -- echo once </dev/null || { cat full.out; exit 1; }
+creel serve --stop || true
+END
+    creel serve --stop || true
+    cp full.sh "$E2E/full.sh"
+    cd "$CREEL_ROOT"
+    exits 0 unshare --mount bash "$E2E/full.sh"
+}
