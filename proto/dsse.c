@@ -3,7 +3,7 @@
  * judged the bytes before cJSON sees them. Never reads the body, never trusts a keyid. */
 #include "proto/dsse.h"
 
-#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cjson/cJSON.h>
@@ -14,12 +14,12 @@
 
 int dsse_pae(const char *type, const void *body, size_t len, struct buf *to)
 {
-    /* Room for the whole first, so it is added whole or not at all and copied once. */
-    size_t ntype = strlen(type);
-    if (len > DSSE_BYTES_MAX || ntype > sizeof(((struct dsse *)0)->type) ||
-        !buf_room(to, len + ntype + 64))
+    char head[sizeof(((struct dsse *)0)->type) + 64];
+    int n = snprintf(head, sizeof(head), "DSSEv1 %zu %s %zu ", strlen(type), type, len);
+    /* Room for the whole first: it is added whole or not at all, and copied once. */
+    if (n < 0 || (size_t)n >= sizeof(head) || len > DSSE_BYTES_MAX || !buf_room(to, (size_t)n + len))
         return -1;
-    if (buf_addf(to, "DSSEv1 %zu %s %zu ", ntype, type, len) != 0)
+    if (buf_add(to, head, (size_t)n) != 0)
         return -1;
     return buf_add(to, body, len);
 }
