@@ -32,7 +32,7 @@ static size_t nrest;
 static bool help;
 static struct err err;
 
-static int run(bool stop, ...)
+static int run(int stop, ...)
 {
     char *argv[32] = {(char *)(uintptr_t)"prog"};
     int argc = 1;
@@ -46,11 +46,11 @@ static int run(bool stop, ...)
     err = ERR_INIT;
     nrest = 0;
     help = false;
-    return opts_parse(table, argc, argv, &o, stop, rest, &nrest, &help, &err);
+    return opts_parse(table, argc, argv, &o, stop != 0, rest, &nrest, &help, &err);
 }
 
-#define RUN(...)  run(false, __VA_ARGS__, NULL)
-#define STOP(...) run(true, __VA_ARGS__, NULL)
+#define RUN(...)  run(0, __VA_ARGS__, NULL)
+#define STOP(...) run(1, __VA_ARGS__, NULL)
 
 static void assert_usage(int r, const char *part)
 {
