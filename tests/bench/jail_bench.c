@@ -1,0 +1,110 @@
+/* Start-to-exit of /usr/bin/true in our jail, N times: `jail_bench N [phase|whole]`. Prints one run's
+ * milliseconds a line.
+ *
+ *   whole (default): make the attempt (user namespace, disk, base tree), run, destroy and check it
+ *   phase:           only the run phase, in an attempt that is already open
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "runner/cell.h"
+#include "runner/fdpass.h"
+
+struct bench {
+    struct task task;
+    struct seccomp_filter filter;
+    struct cgroup_tree cgroups;
+    struct cell_setup setup;
+    uint8_t token[TASK_TOKEN_BYTES];
+};
+
+static int bench_init(struct bench *b, struct err *err)
+{
+    snprintf(b->task.id, sizeof b->task.id, "01bench0000000000000000000");
+    policy_init(&b->task.policy);
+    if (strv_add(&b->task.command, "/usr/bin/true") < 0)
+        return err_set(err, ERR_FAIL, "out of memory");
+    cgroup_tree_open(&b->cgroups, 0);
+    b->setup = (struct cell_setup){
+        .task = &b->task,
+        .token = b->token,
+        .filter = &b->filter,
+        .cgroups = &b->cgroups,
+        .tool = -1,
+        .rooted = geteuid() == 0,
+    };
+    return seccomp_compile(&b->filter, err);
+}
+
+static int run_phase(struct cell *cell, struct err *err)
+{
+    struct cell_end end;
+    int pipes[JAIL_PIPES];
+    int rc = cell_start(cell, WARDEN_RUN, pipes, err);
+    if (rc == 0) {
+        rc = cell_ended(cell, &end, err);
+        fds_close(pipes, JAIL_PIPES);
+    }
+    if (rc == 0 && end.exit != 0)
+        rc = err_set(err, ERR_FAIL, "exit %d", end.exit);
+    return rc;
+}
+
+static int run_whole(const struct bench *b, struct err *err)
+{
+    struct cell cell;
+    int pack = -1;
+    int rc = cell_open(&b->setup, &cell, &pack, err);
+    if (rc < 0)
+        return rc;
+    fds_close(&pack, 1);
+    rc = run_phase(&cell, err);
+    struct warden_wiped w = cell_close(&cell, NULL, 0);
+    if (rc == 0 && !(w.processes && w.disk && w.cgroup && w.network))
+        rc = err_set(err, ERR_FAIL, "not all gone: %d %d %d %d", w.processes, w.disk, w.cgroup,
+                     w.network);
+    return rc;
+}
+
+static int bench_run(const struct bench *b, int n, bool whole, struct err *err)
+{
+    struct cell cell;
+    int rc = 0, pack = -1;
+    if (!whole && cell_open(&b->setup, &cell, &pack, err) < 0)
+        return -err->code;
+    fds_close(&pack, 1);
+    for (int i = 0; rc == 0 && i < n; i++) {
+        uint64_t began = clock_mono_us();
+        rc = whole ? run_whole(b, err) : run_phase(&cell, err);
+        if (rc == 0)
+            printf("%.3f\n", (double)(clock_mono_us() - began) / 1000);
+    }
+    if (!whole)
+        cell_close(&cell, NULL, 0);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    struct bench b = {0};
+    struct err err = ERR_INIT;
+    char *end = NULL;
+    long n = argc > 1 ? strtol(argv[1], &end, 10) : 0;
+    if (n < 1 || n > 1000000 || *end) {
+        fprintf(stderr, "usage: jail_bench N [phase|whole]\n");
+        return ERR_USAGE;
+    }
+    setvbuf(stdout, NULL, _IOFBF, 1 << 16);
+    int rc = bench_init(&b, &err);
+    if (rc == 0)
+        rc = bench_run(&b, (int)n, argc < 3 || strcmp(argv[2], "phase") != 0, &err);
+    if (rc < 0)
+        fprintf(stderr, "jail_bench: %s\n", err.msg);
+    seccomp_done(&b.filter);
+    cgroup_tree_done(&b.cgroups);
+    task_done(&b.task);
+    return err_exit(&err);
+}

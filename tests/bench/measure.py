@@ -1,0 +1,181 @@
+"""The rows of the benchmark (tests/bench/run starts this with a host, a repository and a plain sshd
+ready). Each row measures its two sides in turn, so that a slow minute of the machine meets both."""
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+E2E = os.environ["E2E"]
+REPO = os.environ["REPO"]
+BIN = os.environ["BENCH_BIN"]
+RUNS = int(os.environ["BENCH_RUNS"])
+SSH = ["ssh", "-F", E2E + "/ssh_config", "plain"]
+BWRAP = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--ro-bind", "/usr", "/usr",
+         "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
+         "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+GIB = 1 << 30
+
+
+def quiet(cmd, **kw):
+    return subprocess.run(cmd, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL, **kw)
+
+
+def timed(cmd, **kw):
+    start = time.monotonic()
+    quiet(cmd, **kw)
+    return (time.monotonic() - start) * 1000
+
+
+def creel(*args, repo=REPO):
+    return ["creel", "run", "--repo", repo, "--yes", *args]
+
+
+def stop_engine():
+    subprocess.run(["creel", "serve", "--stop"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+
+
+def in_turn(ours, theirs, runs=RUNS, before=lambda: None):
+    """Median milliseconds of both, measured alternately; the first of each is thrown away."""
+    a, b = [], []
+    for i in range(runs + 1):
+        before()
+        x, y = ours(), theirs()
+        if i:
+            a.append(x)
+            b.append(y)
+    return a, b
+
+
+def row(name, ours, theirs, aim, unit="ms", higher=False):
+    a, b = statistics.median(ours), statistics.median(theirs)
+    ratio = a / b if b else 0
+    met = (ratio >= aim) if higher else (ratio <= aim)
+    print("%-58s %10.1f %10.1f %-5s %6.2f  %s %s %s" % (
+        name, a, b, unit, ratio, ">=" if higher else "<=", aim, "" if met else "  not met"), flush=True)
+
+
+def cold():
+    a, b = in_turn(lambda: timed(creel("--", "true")), lambda: timed(SSH + BWRAP + ["true"]), before=stop_engine)
+    row("(a) creel run -- true, cold : ssh HOST bwrap true", a, b, 0.6)
+
+
+def warm():
+    quiet(creel("--", "true"))
+    master = subprocess.Popen(SSH[:-1] + ["-M", "-N", "plain"], stdin=subprocess.DEVNULL)
+    time.sleep(1)
+    try:
+        a, b = in_turn(lambda: timed(creel("--", "true")), lambda: timed(SSH + BWRAP + ["true"]))
+    finally:
+        master.terminate()
+        master.wait()
+    row("(b) same, connected engine : ssh through ControlMaster", a, b, 4)
+
+
+def spawn_ms(cmd):
+    start = time.monotonic()
+    pid = os.posix_spawnp(cmd[0], cmd, os.environ)
+    os.waitpid(pid, 0)
+    return (time.monotonic() - start) * 1000
+
+
+def jail():
+    bench = BIN + "/tests/bench/jail_bench"
+    if not os.path.exists(bench):
+        print("(c) left out: %s is not built" % bench)
+        return
+    a, b = [], []
+    for _ in range(5):
+        out = subprocess.run([bench, "60"], check=True, stdout=subprocess.PIPE, text=True).stdout
+        a += [float(x) for x in out.split()][5:]
+        b += [spawn_ms(BWRAP + ["true"]) for _ in range(60)][5:]
+    row("(c) jail start to exit of true : bwrap, same namespaces", a, b, 1.0)
+
+
+def log():
+    size = str(GIB)
+    speeds = lambda ms: [GIB / 1048576 / (x / 1000) for x in ms]
+    command = creel("--limit", "log=2G", "--", "head", "-c", size, "/dev/zero")
+
+    def ours():
+        ms = timed(command)
+        # Keep the disk from filling with gigabytes of zeros.
+        task = subprocess.run("creel ps --all --json | jq -r '.tasks[0].id'", shell=True, check=True,
+                              stdout=subprocess.PIPE, text=True).stdout.strip()
+        os.truncate("%s/tasks/%s/log" % (os.environ["CREEL_STATE"], task), 0)
+        return ms
+    a, b = in_turn(ours, lambda: timed(SSH + ["head", "-c", size, "/dev/zero"]), runs=3)
+    row("(d) 1 GiB of log : ssh HOST head -c 1G", speeds(a), speeds(b), 0.9, "MiB/s", True)
+
+
+def big_repo():
+    repo = E2E + "/big"
+    if not os.path.exists(repo):
+        for d in range(500):
+            at = "%s/d%d/e%d" % (repo, d // 25, d)
+            os.makedirs(at)
+            for f in range(100):
+                with open("%s/f%d.c" % (at, f), "w") as out:
+                    out.write("/* file %d of %d */\n%s\n" % (f, d, ("int x%d_%d(void);\n" % (d, f)) * (20 + f)))
+        quiet(["git", "init", "-q", repo])
+        quiet(["git", "-C", repo, "add", "-A"])
+        quiet(["git", "-C", repo, "commit", "-q", "-m", "big"])
+        quiet(["git", "-C", repo, "gc", "-q"])
+    return repo
+
+
+def source():
+    repo = big_repo()
+    quiet(creel("--", "true"))
+
+    def ours():
+        start = time.time()
+        out = subprocess.run(creel("--", "date", "+%s.%N", repo=repo), check=True, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+        return (float(out.split()[0]) - start) * 1000
+
+    def theirs():
+        env = dict(os.environ, GIT_SSH_COMMAND=" ".join(SSH[:-1]))
+        to = E2E + "/clone"
+        ms = timed(["git", "clone", "-q", "--depth", "1", "ssh://plain" + repo, to], env=env)
+        quiet(["rm", "-rf", to])
+        return ms
+    a, b = in_turn(ours, theirs, runs=3)
+    row("(e) 50,000 files to the first instruction : git clone", a, b, 1.0)
+
+
+def rss_mib(pid):
+    for line in open("/proc/%s/status" % pid):
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return 0
+
+
+def memory():
+    quiet(creel("--", "true"))
+    time.sleep(1)
+    runner = os.environ["BENCH_RUNNER_PID"]
+    print("(f) idle RSS: creel-runner serve %.1f MiB (<= 5)" % rss_mib(runner), end="")
+    for child in subprocess.run(["pgrep", "-P", runner], stdout=subprocess.PIPE, text=True).stdout.split():
+        print(", its warden %.1f MiB" % rss_mib(child), end="")
+    import sqlite3
+    engine = sqlite3.connect(os.environ["CREEL_STATE"] + "/creel.db").execute(
+        "select value from meta where key = 'engine_pid'").fetchone()[0]
+    print(", creel engine %.1f MiB" % rss_mib(engine), end="")
+    for child in subprocess.run(["pgrep", "-P", engine], stdout=subprocess.PIPE, text=True).stdout.split():
+        print(", its broker %.1f MiB" % rss_mib(child), end="")
+    print(flush=True)
+
+
+ROWS = {"a": cold, "b": warm, "c": jail, "d": log, "e": source, "f": memory}
+
+
+def main(wanted):
+    print("%-58s %10s %10s %-5s %6s  %s" % ("medians", "creel", "other", "", "ratio", "aim"))
+    for name in wanted or ROWS:
+        ROWS[name]()
+
+
+main(sys.argv[1:])
