@@ -1,0 +1,299 @@
+/* The warden's side of an attempt's cell: makes the keeper, maps its ids, passes orders, and at the
+ * end makes sure that everything is gone by asking the kernel, not the keeper. */
+#include "runner/cell.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/file.h"
+#include "runner/disk.h"
+#include "runner/fdpass.h"
+#include "runner/sys.h"
+
+#define ANSWER_MS 20000 /* a keeper that does not answer a request by then is taken for dead */
+#define CLOSE_MS  1000
+#define GONE_MS   2000
+#define EMPTY_MS  10000
+
+static int await(const struct cell *c, uint32_t op, struct cell_msg *msg,
+                 int fds[static FDPASS_MAX], size_t *ret_nfds, struct err *err)
+{
+    struct pollfd p = {.fd = c->ctl, .events = POLLIN};
+    int n;
+    do
+        n = poll(&p, 1, ANSWER_MS);
+    while (n < 0 && errno == EINTR);
+    if (n <= 0)
+        return err_set(err, ERR_FAIL, "the attempt's keeper does not answer");
+    int rc = fdpass_recv(c->ctl, msg, sizeof *msg, fds, ret_nfds, err);
+    if (rc != 1)
+        return rc < 0 ? err_wrap(err, "the attempt's keeper") : -ERR_FAIL;
+    msg->detail[sizeof msg->detail - 1] = 0;
+    if (msg->op != op || msg->status != 0) {
+        fds_close(fds, *ret_nfds);
+        if (msg->op != op)
+            return err_set(err, ERR_FAIL, "the attempt's keeper gave an answer out of turn");
+        return err_set(err, ERR_FAIL, "%s", msg->detail);
+    }
+    return 0;
+}
+
+static int send_op(const struct cell *c, uint32_t op, uint32_t phase, struct err *err)
+{
+    struct cell_msg msg = {.op = op, .phase = phase};
+    return fdpass_send(c->ctl, &msg, sizeof msg, NULL, 0, err);
+}
+
+static int write_map(pid_t pid, const char *name, unsigned first)
+{
+    char path[64], map[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+    int n = snprintf(map, sizeof map, "0 %u %u\n", first, CELL_UID_COUNT);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    int rc = write(fd, map, (size_t)n) == n ? 0 : -1;
+    fd_close(&fd);
+    return rc;
+}
+
+static int map_range(pid_t pid, unsigned slot)
+{
+    unsigned first = CELL_UID_BASE + slot * CELL_UID_COUNT;
+    return write_map(pid, "gid_map", first) < 0 ? -1 : write_map(pid, "uid_map", first);
+}
+
+static pid_t clone_keeper(const struct cgroup *cgroup, int *ret_pidfd)
+{
+    struct clone_args args = {
+        .flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID,
+        .pidfd = (uintptr_t)ret_pidfd,
+        .exit_signal = SIGCHLD,
+    };
+    if (cgroup->keeper >= 0) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)cgroup->keeper;
+    }
+    return sys_clone3(&args);
+}
+
+static int make_keeper(const struct cell_setup *setup, struct cell *c, struct err *err)
+{
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        return err_errno(err, ERR_FAIL, "no socket for an attempt");
+    c->ctl = ends[0];
+    struct keeper_setup keeper = {
+        .cell = setup,
+        .ctl = ends[1],
+        .jail_cgroup = c->cgroup.jail,
+        .uid = geteuid(),
+        .gid = getegid(),
+    };
+    c->pid = clone_keeper(&c->cgroup, &c->pidfd);
+    if (c->pid == 0)
+        keeper_main(&keeper);
+    int rc = c->pid < 0 ? err_errno(err, ERR_FAIL, "the kernel forbids user namespaces here") : 0;
+    close(ends[1]);
+    if (rc == 0 && setup->rooted && map_range(c->pid, setup->slot) < 0)
+        rc = err_errno(err, ERR_FAIL, "the attempt's user ids cannot be mapped");
+    return rc;
+}
+
+int cell_open(const struct cell_setup *setup, struct cell *out, int *ret_pack, struct err *err)
+{
+    struct cell c = CELL_NONE;
+    struct cell_msg msg;
+    int fds[FDPASS_MAX];
+    size_t nfds = 0;
+    uid_t owner = setup->rooted ? CELL_UID_BASE + setup->slot * CELL_UID_COUNT : geteuid();
+    int rc = cgroup_open(setup->cgroups, setup->slot, setup->task->policy.limits, owner, &c.cgroup,
+                         err);
+    if (rc == 0)
+        rc = make_keeper(setup, &c, err);
+    if (rc == 0)
+        rc = send_op(&c, CELL_GO, 0, err);
+    if (rc == 0)
+        rc = await(&c, CELL_READY, &msg, fds, &nfds, err);
+    if (rc == 0 && nfds != 2) {
+        fds_close(fds, nfds);
+        rc = err_set(err, ERR_FAIL, "the attempt's keeper sent %zu descriptors, not 2", nfds);
+    }
+    if (rc < 0) {
+        cell_close(&c, NULL, 0);
+        return rc;
+    }
+    *ret_pack = fds[0];
+    c.watch = fds[1];
+    *out = c;
+    return 0;
+}
+
+int cell_start(struct cell *c, enum warden_phase phase, int ret_pipes[static JAIL_PIPES],
+               struct err *err)
+{
+    struct cell_msg msg;
+    int fds[FDPASS_MAX];
+    size_t nfds = 0, due = phase == WARDEN_RUN ? JAIL_PIPES : JAIL_STATUS;
+    cgroup_begin(&c->cgroup);
+    int rc = send_op(c, CELL_START, phase, err);
+    if (rc == 0)
+        rc = await(c, CELL_STARTED, &msg, fds, &nfds, err);
+    if (rc < 0)
+        return rc;
+    if (nfds != due) {
+        fds_close(fds, nfds);
+        return err_set(err, ERR_FAIL, "the attempt's keeper sent %zu descriptors", nfds);
+    }
+    for (size_t i = 0; i < JAIL_PIPES; i++)
+        ret_pipes[i] = i < nfds ? fds[i] : -1;
+    c->busy = true;
+    c->phase = phase;
+    return 0;
+}
+
+void cell_kill(struct cell *c)
+{
+    struct err ignored = ERR_INIT;
+    if (!c->busy)
+        return;
+    cgroup_kill_jail(&c->cgroup);
+    /* A keeper that cannot be told is dead or dying, and its jail with it. */
+    send_op(c, CELL_KILL, 0, &ignored);
+}
+
+static bool reap(struct cell *c, int wait_ms)
+{
+    struct pollfd p = {.fd = c->pidfd, .events = POLLIN};
+    if (poll(&p, 1, wait_ms) <= 0)
+        return false;
+    return waitpid(c->pid, NULL, WNOHANG) == c->pid;
+}
+
+/* The kernel lets go of a pid namespace's first process only when every other process in it is
+ * reaped; so the keeper reaped means that nothing of the attempt lives. */
+static bool end_keeper(struct cell *c)
+{
+    struct err ignored = ERR_INIT;
+    if (c->pid < 0)
+        return true;
+    if (c->ctl >= 0)
+        send_op(c, CELL_CLOSE, 0, &ignored);
+    fd_close(&c->ctl);
+    bool gone = reap(c, CLOSE_MS);
+    if (!gone) {
+        sys_pidfd_send_signal(c->pidfd, SIGKILL);
+        gone = reap(c, EMPTY_MS);
+    }
+    fd_close(&c->pidfd);
+    return gone;
+}
+
+int cell_ended(struct cell *c, struct cell_end *ret, struct err *err)
+{
+    struct cell_msg msg = {0};
+    int fds[FDPASS_MAX];
+    size_t nfds = 0;
+    *ret = (struct cell_end){.exit = -1, .patch = -1};
+    int rc = await(c, CELL_ENDED, &msg, fds, &nfds, err);
+    /* Without its word the jail may live on: then the keeper dies, and takes the jail along. */
+    if (rc < 0 && msg.op != CELL_ENDED)
+        end_keeper(c);
+    c->busy = false;
+    if (msg.netns)
+        c->netns = msg.netns;
+    ret->usage = (struct warden_usage){.cpu_ms = msg.cpu_ms};
+    cgroup_usage(&c->cgroup, &ret->usage);
+    ret->usage.wall_ms = msg.wall_ms;
+    ret->usage.disk_peak = msg.disk_used;
+    ret->exit = msg.exit;
+    ret->signal = msg.signal;
+    if (rc < 0)
+        return rc;
+    if (nfds == 1 && c->phase == WARDEN_COLLECT)
+        ret->patch = fds[0];
+    else
+        fds_close(fds, nfds);
+    if (!cgroup_jail_empty(&c->cgroup, EMPTY_MS)) {
+        fd_close(&ret->patch);
+        return err_set(err, ERR_FAIL, "processes of the attempt do not die");
+    }
+    return 0;
+}
+
+/* Is a process of this host still in that network namespace? Those of other users cannot be asked
+ * without root; they cannot have entered it either. */
+static bool netns_gone(uint64_t netns)
+{
+    struct dirent *e;
+    bool gone = true;
+    DIR *proc = opendir("/proc");
+    if (!proc)
+        return false;
+    while (gone && (e = readdir(proc))) {
+        char name[300];
+        struct stat st;
+        if (e->d_name[0] < '1' || e->d_name[0] > '9')
+            continue;
+        snprintf(name, sizeof name, "%s/ns/net", e->d_name);
+        gone = fstatat(dirfd(proc), name, &st, 0) < 0 || st.st_ino != netns;
+    }
+    closedir(proc);
+    return gone;
+}
+
+struct warden_wiped cell_close(struct cell *c, const uint64_t *others, size_t nothers)
+{
+    struct warden_wiped w = {.network = 1};
+    cell_kill(c);
+    w.processes = end_keeper(c) && cgroup_jail_empty(&c->cgroup, GONE_MS);
+    /* No watch: the disk was never handed over, and died with the keeper's namespace. */
+    w.disk = c->watch < 0 ? w.processes : disk_gone(c->watch, GONE_MS);
+    w.cgroup = cgroup_remove(&c->cgroup);
+    /* The kernel gives a freed namespace's number to the next one, which may be another cell's. */
+    bool reused = false;
+    for (size_t i = 0; i < nothers; i++)
+        reused |= others[i] == c->netns;
+    if (c->netns && !reused)
+        w.network = netns_gone(c->netns);
+    fd_close(&c->watch);
+    *c = CELL_NONE;
+    return w;
+}
+
+static const char userns_help[] =
+    "user namespaces are forbidden to this user; run the runner as root, or on Ubuntu 24.04 install "
+    "the AppArmor profile in deploy/apparmor";
+
+int cell_probe(bool rooted, struct err *err)
+{
+    struct clone_args args = {
+        .flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET,
+        .exit_signal = SIGCHLD,
+    };
+    int status = 0;
+    pid_t pid = sys_clone3(&args);
+    /* Some kernels make the namespace and forbid its use: try the first thing a keeper does. */
+    if (pid == 0)
+        _exit(sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0);
+    if (pid > 0)
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+            ;
+    if (pid > 0 && status == 0)
+        return 0;
+    if (rooted)
+        return err_set(err, ERR_FAIL, "this kernel or container forbids namespaces even to root");
+    return err_set(err, ERR_FAIL, "%s", userns_help);
+}

@@ -1,0 +1,99 @@
+/* An attempt's cell, seen from the warden: one keeper process (keeper.c) in a user, mount and pid
+ * namespace of its own, which holds the attempt's disk and starts its jails. The keeper is ours and
+ * no program of a task ever runs in it; it is told what to do by few fixed-size records, and told no
+ * secret after it was made. When it is reaped, everything of the attempt is dead. */
+#ifndef RUNNER_CELL_H
+#define RUNNER_CELL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "proto/task.h"
+#include "runner/cgroup.h"
+#include "runner/jail.h"
+#include "runner/seccomp.h"
+#include "runner/warden.h"
+
+/* Host user ids of slot N in rooted mode: CELL_UID_BASE + N * CELL_UID_COUNT and up. */
+#define CELL_UID_BASE  0x70000000u
+#define CELL_UID_COUNT 65536u
+
+/* All borrowed, and needed only during cell_open: the keeper has its own copies by then. */
+struct cell_setup {
+    const struct task *task;
+    const uint8_t *token;
+    const struct seccomp_filter *filter;
+    const struct cgroup_tree *cgroups;
+    int tool;
+    unsigned slot;
+    bool rooted; /* the caller is root: ids of a range of its own, else only the caller's own id */
+};
+
+struct cell {
+    pid_t pid;
+    int pidfd, ctl, watch; /* owned */
+    bool busy;             /* a phase is running */
+    enum warden_phase phase;
+    uint64_t netns; /* of the last phase, 0: none yet */
+    struct cgroup cgroup;
+};
+
+#define CELL_NONE                                                                                  \
+    ((struct cell){.pid = -1, .pidfd = -1, .ctl = -1, .watch = -1, .cgroup = CGROUP_NONE})
+
+/* Makes the keeper, its namespaces and the attempt's disk. ret_pack: where the source pack goes. */
+int cell_open(const struct cell_setup *setup, struct cell *out, int *ret_pack, struct err *err);
+/* Starts a phase; as jail_start. */
+int cell_start(struct cell *c, enum warden_phase phase, int ret_pipes[static JAIL_PIPES],
+               struct err *err);
+/* Kills the running phase, if any. Its end is still to be fetched. */
+void cell_kill(struct cell *c);
+
+struct cell_end {
+    int32_t exit, signal;
+    struct warden_usage usage;
+    int patch; /* collect: the patch pack or -1; the caller's */
+};
+
+/* When c->ctl is readable: the end of the running phase. Nothing of it lives any more. -code: the
+ * jail could not be made or the keeper is gone; the phase is over all the same. */
+int cell_ended(struct cell *c, struct cell_end *ret, struct err *err);
+/* Destroys the cell and says what was checked to be gone; *c is CELL_NONE after it. `others` are
+ * network namespaces in use by other cells. */
+struct warden_wiped cell_close(struct cell *c, const uint64_t *others, size_t nothers);
+
+/* Can this process make cells at all? */
+int cell_probe(bool rooted, struct err *err);
+
+/* The records between warden and keeper (cell.c, keeper.c). */
+enum cell_op {
+    CELL_GO = 1,  /* -> READY, fds: [pack, watch]. Ids are mapped */
+    CELL_READY,
+    CELL_START,   /* phase. -> STARTED, fds: [pipes] */
+    CELL_STARTED,
+    CELL_ENDED,   /* event; fds: [patch] or none */
+    CELL_KILL,    /* no answer */
+    CELL_CLOSE,   /* no answer; the keeper forgets its secrets and exits */
+};
+
+struct cell_msg {
+    uint32_t op, phase;
+    int32_t status; /* 0, or enum err_code; then detail says why */
+    int32_t exit, signal;
+    uint64_t wall_ms, cpu_ms, disk_used, netns;
+    char detail[301];
+};
+
+struct keeper_setup {
+    const struct cell_setup *cell;
+    int ctl;         /* the keeper's end */
+    int jail_cgroup; /* or -1 */
+    uid_t uid;       /* the caller's ids, mapped to the jail's when not rooted */
+    gid_t gid;
+};
+
+/* The keeper's life. Called in the new namespaces; never returns. */
+void keeper_main(const struct keeper_setup *setup) __attribute__((noreturn));
+
+#endif

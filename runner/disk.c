@@ -1,0 +1,173 @@
+/* The attempt's tmpfs. Names in it that are ours (pack, out/patch.pack) are opened without following
+ * links, and what a jail could have put there is checked before use. */
+#include "runner/disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/file.h"
+#include "proto/task.h"
+#include "runner/sys.h"
+
+#define PAGE       4096u
+#define INODES_MAX (4u << 20)
+
+static const struct {
+    const char *name;
+    mode_t mode;
+} layout[] = {
+    {"task", 0755},     {"home", 0700}, {"tmp", 01777}, {"vartmp", 01777},
+    {"base.git", 0755}, {"out", 0700},  {"shm", 01777},
+};
+
+/* One inode a page, so that many small files run out of bytes first, within what a host's memory can
+ * carry: inodes are kernel memory. */
+static uint64_t inodes_for(uint64_t bytes)
+{
+    uint64_t n = bytes / PAGE + 1024;
+    return n > INODES_MAX ? INODES_MAX : n;
+}
+
+static int mount_new(const char *path, uint64_t bytes)
+{
+    char size[24], inodes[24];
+    int rc = -1, mount = -1, fs = sys_fsopen("tmpfs");
+    if (fs < 0)
+        return -1;
+    snprintf(size, sizeof size, "%" PRIu64, bytes);
+    snprintf(inodes, sizeof inodes, "%" PRIu64, inodes_for(bytes));
+    if (sys_fsconfig(fs, FSCONFIG_SET_STRING, "size", size) < 0 ||
+        sys_fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", inodes) < 0 ||
+        sys_fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0755") < 0 ||
+        sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
+        goto out;
+    mount = sys_fsmount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+    if (mount >= 0)
+        rc = sys_move_mount(mount, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH);
+out:
+    fd_close(&mount);
+    fd_close(&fs);
+    return rc;
+}
+
+static int make_layout(int root, uid_t owner, gid_t group)
+{
+    for (size_t i = 0; i < sizeof layout / sizeof *layout; i++) {
+        /* The mode again by chmod: mkdir's is cut by the umask. */
+        if (mkdirat(root, layout[i].name, 0700) < 0 ||
+            fchmodat(root, layout[i].name, layout[i].mode, 0) < 0 ||
+            fchownat(root, layout[i].name, owner, group, AT_SYMLINK_NOFOLLOW) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int disk_make(const char *path, uint64_t bytes, uid_t owner, gid_t group, struct disk *out,
+              struct err *err)
+{
+    struct disk d = DISK_NONE;
+    if (mount_new(path, bytes) < 0)
+        goto fail;
+    d.root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    d.watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (d.root < 0 || d.watch < 0 || inotify_add_watch(d.watch, path, IN_DELETE_SELF) < 0 ||
+        make_layout(d.root, owner, group) < 0)
+        goto fail;
+    *out = d;
+    return 0;
+fail:;
+    int rc = err_errno(err, ERR_FAIL, "the attempt's disk cannot be made");
+    disk_done(&d);
+    return rc;
+}
+
+void disk_done(struct disk *d)
+{
+    fd_close(&d->root);
+    fd_close(&d->watch);
+}
+
+int disk_pack_create(const struct disk *d, struct err *err)
+{
+    int fd = openat(d->root, "pack", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return fd >= 0 ? fd : err_errno(err, ERR_FAIL, "the source pack's file cannot be made");
+}
+
+int disk_pack_open(const struct disk *d, struct err *err)
+{
+    int fd = openat(d->root, "pack", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    return fd >= 0 ? fd : err_errno(err, ERR_FAIL, "the source pack cannot be opened");
+}
+
+void disk_pack_drop(const struct disk *d)
+{
+    unlinkat(d->root, "pack", 0);
+}
+
+int disk_patch_open(const struct disk *d, int *ret_fd, struct err *err)
+{
+    struct stat st;
+    int rc, fd = -1, out = openat(d->root, "out", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (out >= 0)
+        fd = openat(out, "patch.pack", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (out >= 0 && fd < 0 && errno == ENOENT) {
+        *ret_fd = -1;
+        rc = 0;
+        goto done;
+    }
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        rc = err_errno(err, ERR_FAIL, "the patch pack cannot be opened");
+        goto done;
+    }
+    if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size > TASK_PACK_MAX) {
+        rc = err_set(err, ERR_FAIL, "the patch pack is not a regular file of usable size");
+        goto done;
+    }
+    *ret_fd = fd;
+    fd = -1;
+    rc = 0;
+done:
+    fd_close(&fd);
+    fd_close(&out);
+    return rc;
+}
+
+uint64_t disk_used(const struct disk *d)
+{
+    struct statfs st;
+    if (fstatfs(d->root, &st) < 0)
+        return 0;
+    return (uint64_t)(st.f_blocks - st.f_bfree) * (uint64_t)st.f_bsize;
+}
+
+static bool saw_unmount(int watch)
+{
+    char bytes[1024] __attribute__((aligned(__alignof__(struct inotify_event))));
+    ssize_t n = read(watch, bytes, sizeof bytes);
+    for (ssize_t at = 0; at + (ssize_t)sizeof(struct inotify_event) <= n;) {
+        const struct inotify_event *e = (const void *)(bytes + at);
+        if (e->mask & IN_UNMOUNT)
+            return true;
+        at += (ssize_t)(sizeof *e + e->len);
+    }
+    return false;
+}
+
+bool disk_gone(int watch, unsigned wait_ms)
+{
+    uint64_t now = clock_mono_us(), until = now + wait_ms * 1000ull;
+    for (; now <= until; now = clock_mono_us()) {
+        struct pollfd p = {.fd = watch, .events = POLLIN};
+        if (poll(&p, 1, (int)((until - now + 999) / 1000)) > 0 && saw_unmount(watch))
+            return true;
+    }
+    return false;
+}

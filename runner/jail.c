@@ -1,0 +1,204 @@
+/* Starts one phase's jail from the keeper, and builds it from inside: mounts, pivot, loopback, drop.
+ * Everything up to jail_init happens before any program of a task runs in it. */
+#include "runner/jail.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/file.h"
+#include "runner/fdpass.h"
+#include "runner/jail_ops.h"
+#include "runner/sys.h"
+
+#define EXIT_NOT_MADE 125
+#define PIPE_BYTES    (256 << 10) /* fewer turns of the loop at a flood of output */
+
+static int loopback_up(void)
+{
+    struct ifreq ifr = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    int rc = ioctl(fd, SIOCSIFFLAGS, &ifr);
+    fd_close(&fd);
+    return rc;
+}
+
+static int build_tree(enum warden_phase phase, struct err *err)
+{
+    struct jail_op ops[JAIL_OPS_MAX];
+    size_t n = jail_ops_phase(phase, ops);
+    struct jail_roots at = {.source = {-1, -1, -1}};
+    at.jail = open(JAIL_ROOT_PATH, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    at.source[JAIL_DISK] = open(JAIL_DISK_PATH, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int rc = 0;
+    if (at.jail < 0 || at.source[JAIL_DISK] < 0)
+        rc = err_errno(err, ERR_FAIL, "the jail's trees cannot be opened");
+    else
+        rc = jail_apply(ops, n, &at, err);
+    /* The old root, with the keeper's view of the disk, goes away whole. */
+    if (rc == 0 && (fchdir(at.jail) < 0 || sys_pivot_root(".", ".") < 0 ||
+                    sys_umount2(".", MNT_DETACH) < 0 || chdir("/") < 0))
+        rc = err_errno(err, ERR_FAIL, "the jail cannot change its root");
+    fd_close(&at.jail);
+    fd_close(&at.source[JAIL_DISK]);
+    return rc;
+}
+
+/* 0, 1, 2 are the phase's own; nothing else but what `keep` names survives. */
+static int take_stdio(int input, const int pipes[static JAIL_PIPES], int tool, struct err *err)
+{
+    int in = input >= 0 ? input : open("/dev/null", O_RDONLY | O_CLOEXEC);
+    const int keep[] = {pipes[JAIL_STATUS], tool};
+    if (in < 0 || dup2(in, 0) < 0 || dup2(pipes[JAIL_OUT], 1) < 0 ||
+        dup2(pipes[JAIL_ERR], 2) < 0 || fds_keep_only(keep, 2) < 0)
+        return err_errno(err, ERR_FAIL, "the jail's descriptors cannot be set");
+    return 0;
+}
+
+static int build(const struct jail_spec *spec, const int pipes[static JAIL_PIPES],
+                 struct jail_report *report, struct err *err)
+{
+    struct stat net;
+    /* Should the keeper die, the pid namespace they both are in dies; this is a second string. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setsid();
+    umask(022);
+    if (unshare(CLONE_NEWCGROUP) < 0 && errno != EINVAL)
+        return err_errno(err, ERR_FAIL, "no cgroup namespace");
+    int rc = build_tree(spec->phase, err);
+    if (rc == 0)
+        rc = take_stdio(spec->input, pipes, spec->tool, err);
+    if (rc < 0)
+        return rc;
+    if (sethostname("jail", 4) < 0 || loopback_up() < 0)
+        return err_errno(err, ERR_FAIL, "the jail's name and loopback cannot be set");
+    if (stat("/proc/self/ns/net", &net) == 0)
+        report->netns = net.st_ino;
+    return jail_drop(spec, err);
+}
+
+static void __attribute__((noreturn))
+jail_main(const struct jail_spec *spec, const int pipes[static JAIL_PIPES],
+          struct jail_report *report)
+{
+    struct err err = ERR_INIT;
+    int rc = build(spec, pipes, report, &err);
+    if (rc < 0) {
+        report->code = -rc;
+        memcpy(report->detail, err.msg, sizeof report->detail - 1);
+        _exit(EXIT_NOT_MADE);
+    }
+    _exit(jail_init(spec, pipes[JAIL_STATUS], report));
+}
+
+/* The write ends belong to the jail's user, so that programs may open /dev/stdout again. */
+static int make_pipe(int *ret_read, int *ret_write)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -1;
+    *ret_read = ends[0];
+    *ret_write = ends[1];
+    fcntl(ends[1], F_SETPIPE_SZ, PIPE_BYTES);
+    return fchown(ends[1], JAIL_UID, JAIL_GID);
+}
+
+static pid_t clone_jail(const struct jail_spec *spec, int *ret_pidfd)
+{
+    struct clone_args args = {
+        .flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET |
+                 CLONE_NEWIPC | CLONE_NEWUTS,
+        .pidfd = (uintptr_t)ret_pidfd,
+        .exit_signal = SIGCHLD,
+    };
+    if (spec->cgroup >= 0) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)spec->cgroup;
+    }
+    return sys_clone3(&args);
+}
+
+int jail_start(const struct jail_spec *spec, struct jail *out, int ret_pipes[static JAIL_PIPES],
+               struct err *err)
+{
+    int rc = -1, reads[JAIL_PIPES] = {-1, -1, -1}, writes[JAIL_PIPES] = {-1, -1, -1};
+    struct jail j = JAIL_NONE;
+    int npipes = spec->phase == WARDEN_RUN ? JAIL_PIPES : JAIL_STATUS;
+    j.report = mmap(NULL, sizeof *j.report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+                    0);
+    if (j.report == MAP_FAILED) {
+        j.report = NULL;
+        rc = err_errno(err, ERR_FAIL, "no memory for a jail");
+        goto out;
+    }
+    for (int i = 0; i < npipes; i++)
+        if (make_pipe(&reads[i], &writes[i]) < 0) {
+            rc = err_errno(err, ERR_FAIL, "the jail's pipes cannot be made");
+            goto out;
+        }
+    j.started_us = clock_mono_us();
+    j.pid = clone_jail(spec, &j.pidfd);
+    if (j.pid == 0)
+        jail_main(spec, writes, j.report);
+    if (j.pid < 0) {
+        rc = err_errno(err, ERR_FAIL, "the jail's namespaces cannot be made");
+        goto out;
+    }
+    memcpy(ret_pipes, reads, sizeof reads);
+    *out = j;
+    rc = 0;
+out:
+    fds_close(writes, JAIL_PIPES);
+    if (rc < 0) {
+        fds_close(reads, JAIL_PIPES);
+        if (j.report)
+            munmap(j.report, sizeof *j.report);
+    }
+    return rc;
+}
+
+void jail_kill(const struct jail *j)
+{
+    if (j->pidfd >= 0)
+        sys_pidfd_send_signal(j->pidfd, SIGKILL);
+}
+
+static uint64_t cpu_ms(const struct rusage *ru)
+{
+    return (uint64_t)(ru->ru_utime.tv_sec + ru->ru_stime.tv_sec) * 1000 +
+           (uint64_t)(ru->ru_utime.tv_usec + ru->ru_stime.tv_usec) / 1000;
+}
+
+void jail_reap(struct jail *j, struct jail_end *ret)
+{
+    int status = 0;
+    struct rusage ru = {0};
+    while (wait4(j->pid, &status, 0, &ru) < 0 && errno == EINTR)
+        ;
+    *ret = (struct jail_end){.report = *j->report, .cpu_ms = cpu_ms(&ru)};
+    ret->report.detail[sizeof ret->report.detail - 1] = 0;
+    ret->wall_ms = (clock_mono_us() - j->started_us) / 1000;
+    if (WIFSIGNALED(status)) {
+        ret->report.exit = -1;
+        ret->report.signal = WTERMSIG(status);
+    } else if (ret->report.signal == 0) {
+        ret->report.exit = WEXITSTATUS(status);
+    }
+    munmap(j->report, sizeof *j->report);
+    fd_close(&j->pidfd);
+    *j = JAIL_NONE;
+}

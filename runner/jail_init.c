@@ -1,0 +1,202 @@
+/* Pid 1 of a jail, after everything was given up: runs the phase's steps one after the other, reaps
+ * what is orphaned, and between steps kills whatever a step left behind. It reports on a descriptor
+ * that no child has. It never reads anything that a child wrote. */
+#include "runner/jail.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/file.h"
+#include "proto/result.h"
+
+#define EXIT_CANNOT_RUN 127
+#define ENV_MAX         16
+#define TOKEN_DIGITS    (2 * TASK_TOKEN_BYTES)
+
+struct environment {
+    char id[sizeof "CREEL_TASK_ID=" + ID_SIZE];
+    char token[sizeof "CREEL_TASK_TOKEN=" + TOKEN_DIGITS];
+    char *vars[ENV_MAX];
+};
+
+/* The environment is an allow-list. Only setup and the command get the token: tests judge the work,
+ * and what they print is kept. */
+static void make_environment(const struct jail_spec *spec, bool with_token,
+                             struct environment *env)
+{
+    static const char *const fixed[] = {
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME=/home/agent",
+        "USER=agent",
+        "LANG=C.UTF-8",
+        "TERM=dumb",
+        "CI=1",
+        "GIT_TERMINAL_PROMPT=0",
+        "NO_PROXY=localhost,127.0.0.1",
+        "no_proxy=localhost,127.0.0.1",
+    };
+    size_t n = 0;
+    for (; n < sizeof fixed / sizeof *fixed; n++)
+        env->vars[n] = (char *)(uintptr_t)fixed[n];
+    snprintf(env->id, sizeof env->id, "CREEL_TASK_ID=%s", spec->task->id);
+    env->vars[n++] = env->id;
+    if (with_token) {
+        static const char digits[] = "0123456789abcdef";
+        size_t at = (size_t)snprintf(env->token, sizeof env->token, "CREEL_TASK_TOKEN=");
+        for (size_t i = 0; i < TASK_TOKEN_BYTES; i++) {
+            env->token[at++] = digits[spec->token[i] >> 4];
+            env->token[at++] = digits[spec->token[i] & 15];
+        }
+        env->token[at] = 0;
+        env->vars[n++] = env->token;
+    }
+    env->vars[n] = NULL;
+}
+
+static void __attribute__((noreturn)) cannot_run(const char *what)
+{
+    /* Straight to the step's own stderr: the reader of the log must see it. */
+    dprintf(2, "cannot run %.200s: %s\n", what, strerror(errno));
+    _exit(EXIT_CANNOT_RUN);
+}
+
+static void reset_signals(void)
+{
+    sigset_t none;
+    for (int sig = 1; sig < NSIG; sig++)
+        if (sig != SIGKILL && sig != SIGSTOP)
+            signal(sig, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* In the child: one step's program, found by PATH, with 0, 1 and 2 and nothing else. */
+static void __attribute__((noreturn))
+exec_program(char *const *argv, const struct environment *env)
+{
+    reset_signals();
+    setsid();
+    if (chdir("/task") < 0 || close_range(3, ~0u, 0) < 0)
+        cannot_run(argv[0]);
+    environ = (char **)(uintptr_t)env->vars;
+    execvp(argv[0], argv);
+    cannot_run(argv[0]);
+}
+
+/* In the child: the tree tool, by the descriptor that the warden opened on the host. */
+static void __attribute__((noreturn))
+exec_tool(int tool, char *const *argv, const struct environment *env)
+{
+    reset_signals();
+    setsid();
+    if (chdir("/task") == 0 && close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
+        execveat(tool, "", argv, env->vars, AT_EMPTY_PATH);
+    cannot_run(argv[0]);
+}
+
+/* Reaps until `child` has ended: orphans of the jail come here too. */
+static void wait_for(pid_t child, int32_t *ret_exit, int32_t *ret_signal)
+{
+    int status = 0;
+    for (;;) {
+        pid_t pid = waitpid(-1, &status, 0);
+        if (pid == child)
+            break;
+        if (pid < 0 && errno != EINTR) {
+            status = EXIT_CANNOT_RUN << 8;
+            break;
+        }
+    }
+    *ret_signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    *ret_exit = WIFSIGNALED(status) ? -1 : WEXITSTATUS(status);
+}
+
+/* What a step left running dies before the next step. kill(-1) spares only us, and a fork that races
+ * with it fails or inherits the signal, so one round is all there can be; the loop costs nothing. */
+static void kill_rest(void)
+{
+    while (kill(-1, SIGKILL) == 0 || errno == EINTR)
+        while (waitpid(-1, NULL, 0) > 0)
+            ;
+}
+
+static bool run_step(int status, enum step_kind kind, uint32_t index, char *const *argv,
+                     const struct environment *env)
+{
+    struct warden_step step = {.kind = kind, .index = index};
+    uint64_t began = clock_mono_us();
+    write_all(status, &step, sizeof step);
+    pid_t pid = fork();
+    if (pid == 0)
+        exec_program(argv, env);
+    if (pid < 0)
+        step.exit = EXIT_CANNOT_RUN;
+    else
+        wait_for(pid, &step.exit, &step.signal);
+    step.ended = 1;
+    step.ms = (clock_mono_us() - began) / 1000;
+    /* A step's last word is written when nothing of it can still act, except that what setup starts
+     * (a database, say) is meant to serve the command. */
+    if (kind != STEP_SETUP)
+        kill_rest();
+    write_all(status, &step, sizeof step);
+    return step.exit == 0 && step.signal == 0;
+}
+
+static bool run_line(int status, enum step_kind kind, size_t index, char *line,
+                     const struct environment *env)
+{
+    char *argv[] = {(char[]){"/bin/sh"}, (char[]){"-c"}, line, NULL};
+    return run_step(status, kind, (uint32_t)index, argv, env);
+}
+
+/* Setup, command, tests. A failed setup line ends the run; a failed command does not: the operator
+ * wants to see the tests. */
+static int run_task(const struct jail_spec *spec, int status)
+{
+    const struct task *task = spec->task;
+    struct environment env, test_env;
+    make_environment(spec, true, &env);
+    make_environment(spec, false, &test_env);
+    for (size_t i = 0; i < task->setup.n; i++)
+        if (!run_line(status, STEP_SETUP, i, task->setup.v[i], &env))
+            return 1;
+    run_step(status, STEP_COMMAND, 0, task->command.v, &env);
+    for (size_t i = 0; i < task->tests.n; i++)
+        run_line(status, STEP_TEST, i, task->tests.v[i], &test_env);
+    return 0;
+}
+
+static int run_tool(const struct jail_spec *spec, struct jail_report *report)
+{
+    struct environment env;
+    char root[TASK_OID_SIZE], branch[TASK_BRANCH_SIZE];
+    snprintf(root, sizeof root, "%s", spec->task->root);
+    snprintf(branch, sizeof branch, "%s", spec->task->branch);
+    char *argv[] = {(char[]){"creel-runner-tree"},
+                    spec->phase == WARDEN_CHECKOUT ? (char[]){"checkout"} : (char[]){"collect"},
+                    root, branch, NULL};
+    make_environment(spec, false, &env);
+    pid_t pid = fork();
+    if (pid == 0)
+        exec_tool(spec->tool, argv, &env);
+    if (pid < 0)
+        return EXIT_CANNOT_RUN;
+    wait_for(pid, &report->exit, &report->signal);
+    kill_rest();
+    return report->signal ? 1 : report->exit;
+}
+
+int jail_init(const struct jail_spec *spec, int status, struct jail_report *report)
+{
+    prctl(PR_SET_NAME, "creel-init");
+    signal(SIGPIPE, SIG_IGN);
+    return spec->phase == WARDEN_RUN ? run_task(spec, status) : run_tool(spec, report);
+}

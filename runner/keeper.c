@@ -1,0 +1,279 @@
+/* The keeper of one attempt: makes the room that its jails are built in, starts them one after the
+ * other, and holds the attempt's disk between them. It takes orders only from the warden and reads
+ * nothing that a job wrote; as first process of its pid namespace its death is the death of all. */
+#include "runner/cell.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <sodium.h>
+
+#include "common/file.h"
+#include "runner/disk.h"
+#include "runner/fdpass.h"
+#include "runner/jail_ops.h"
+#include "runner/sys.h"
+
+#define STAGE       "/tmp" /* where the room is put together before it becomes our root */
+#define ROOM_OPTS   "size=4m,nr_inodes=1024,mode=0755"
+#define OOM_SCORE   "800"
+
+struct keeper {
+    const struct keeper_setup *setup;
+    struct disk disk;
+    struct jail jail; /* pid -1: none */
+    enum warden_phase phase;
+    uint8_t token[TASK_TOKEN_BYTES];
+};
+
+static int write_text(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t n = write(fd, text, strlen(text));
+    int saved = errno;
+    fd_close(&fd);
+    errno = saved;
+    return n == (ssize_t)strlen(text) ? 0 : -1;
+}
+
+/* Without root only the own id can be mapped. The files under /proc/self belong to root as long as
+ * the process may not be dumped, so it may be for these few writes; nothing else is in reach yet. */
+static int map_own_ids(uid_t uid, gid_t gid)
+{
+    char map[64];
+    int rc = -1;
+    prctl(PR_SET_DUMPABLE, 1);
+    if (write_text("/proc/self/setgroups", "deny") < 0)
+        goto out;
+    snprintf(map, sizeof map, "%d %u 1\n", JAIL_UID, (unsigned)uid);
+    if (write_text("/proc/self/uid_map", map) < 0)
+        goto out;
+    snprintf(map, sizeof map, "%d %u 1\n", JAIL_GID, (unsigned)gid);
+    rc = write_text("/proc/self/gid_map", map);
+out:
+    prctl(PR_SET_DUMPABLE, 0);
+    return rc;
+}
+
+static int take_identity(const struct keeper_setup *s, struct err *err)
+{
+    if (s->cell->rooted) {
+        if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+            return err_errno(err, ERR_FAIL, "the keeper cannot take its mapped ids");
+    } else if (map_own_ids(s->uid, s->gid) < 0) {
+        return err_errno(err, ERR_FAIL, "the keeper cannot map its ids");
+    }
+    /* When memory runs out, an attempt goes before anything else on the host. */
+    prctl(PR_SET_DUMPABLE, 1);
+    write_text("/proc/self/oom_score_adj", OOM_SCORE);
+    /* A second bar to user namespaces in the jail, beside the system call filter. */
+    write_text("/proc/sys/user/max_user_namespaces", "0");
+    prctl(PR_SET_DUMPABLE, 0);
+    return 0;
+}
+
+/* The tree that jails start from: base list over a fresh tmpfs. */
+static int make_base(struct err *err)
+{
+    size_t n;
+    struct jail_roots at = {.jail = -1, .source = {-1, -1, -1}};
+    const struct jail_op *ops = jail_ops_base(&n);
+    int rc = 0;
+    if (mkdir(STAGE "/root", 0755) < 0 ||
+        sys_mount("root", STAGE "/root", "tmpfs", MS_NOSUID | MS_NODEV, ROOM_OPTS) < 0)
+        return err_errno(err, ERR_FAIL, "the jail's root cannot be made");
+    at.jail = open(STAGE "/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    at.source[JAIL_HOST] = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (at.jail < 0 || at.source[JAIL_HOST] < 0)
+        rc = err_errno(err, ERR_FAIL, "the jail's root cannot be opened");
+    else
+        rc = jail_apply(ops, n, &at, err);
+    fd_close(&at.jail);
+    fd_close(&at.source[JAIL_HOST]);
+    return rc;
+}
+
+/* A procfs of the host stays in the room (never in a jail): the kernel lets a user namespace mount a
+ * new one only while it can see one. */
+static int bring_proc(void)
+{
+    int rc = -1, proc = sys_open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
+                                                             0x8000 /* AT_RECURSIVE */);
+    if (proc >= 0 && mkdir(STAGE "/proc", 0755) == 0)
+        rc = sys_move_mount(proc, "", AT_FDCWD, STAGE "/proc", MOVE_MOUNT_F_EMPTY_PATH);
+    fd_close(&proc);
+    return rc;
+}
+
+/* From here on nothing of the host is mounted but what the base list took, and that procfs. */
+static int make_room(const struct keeper_setup *s, struct disk *disk, struct err *err)
+{
+    umask(022);
+    if (sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        sys_mount("room", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, ROOM_OPTS) < 0)
+        return err_errno(err, ERR_FAIL, "the kernel lets this user mount nothing");
+    int rc = make_base(err);
+    if (rc < 0)
+        return rc;
+    if (bring_proc() < 0 || mkdir(STAGE JAIL_DISK_PATH, 0700) < 0 || chdir(STAGE) < 0 ||
+        sys_pivot_root(".", ".") < 0 || sys_umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+        return err_errno(err, ERR_FAIL, "the keeper cannot leave the host's file tree");
+    return disk_make(JAIL_DISK_PATH, s->cell->task->policy.limits[LIMIT_DISK], JAIL_UID, JAIL_GID,
+                     disk, err);
+}
+
+static void answer(const struct keeper *k, struct cell_msg *msg, int rc, const struct err *err,
+                   const int *fds, size_t nfds)
+{
+    struct err ignored = ERR_INIT;
+    if (rc < 0) {
+        msg->status = -rc;
+        snprintf(msg->detail, sizeof msg->detail, "%.300s", err->msg);
+    }
+    /* The warden gone is seen by the loop's next read. */
+    fdpass_send(k->setup->ctl, msg, sizeof *msg, fds, rc < 0 ? 0 : nfds, &ignored);
+}
+
+static void start_phase(struct keeper *k, enum warden_phase phase)
+{
+    struct err err = ERR_INIT;
+    struct cell_msg msg = {.op = CELL_STARTED, .phase = phase};
+    int rc = 0, pipes[JAIL_PIPES] = {-1, -1, -1};
+    struct jail_spec spec = {
+        .phase = phase,
+        .task = k->setup->cell->task,
+        .token = k->token,
+        .filter = k->setup->cell->filter,
+        .tool = k->setup->cell->tool,
+        .cgroup = k->setup->jail_cgroup,
+        .input = -1,
+        .rooted = k->setup->cell->rooted,
+    };
+    if (k->jail.pid > 0)
+        rc = err_set(&err, ERR_FAIL, "a phase is running");
+    else if (phase == WARDEN_CHECKOUT)
+        rc = spec.input = disk_pack_open(&k->disk, &err);
+    if (rc >= 0)
+        rc = jail_start(&spec, &k->jail, pipes, &err);
+    fd_close(&spec.input);
+    k->phase = phase;
+    answer(k, &msg, rc, &err, pipes, pipes[JAIL_STATUS] < 0 ? JAIL_STATUS : JAIL_PIPES);
+    fds_close(pipes, JAIL_PIPES);
+}
+
+static void end_phase(struct keeper *k)
+{
+    struct err err = ERR_INIT;
+    struct jail_end end;
+    int patch = -1, rc = 0;
+    jail_reap(&k->jail, &end);
+    struct cell_msg msg = {
+        .op = CELL_ENDED,
+        .phase = k->phase,
+        .exit = end.report.exit,
+        .signal = end.report.signal,
+        .wall_ms = end.wall_ms,
+        .cpu_ms = end.cpu_ms,
+        .disk_used = disk_used(&k->disk),
+        .netns = end.report.netns,
+    };
+    if (end.report.code != 0)
+        rc = err_set(&err, ERR_FAIL, "%s", end.report.detail);
+    else if (k->phase == WARDEN_CHECKOUT && msg.exit == 0)
+        disk_pack_drop(&k->disk);
+    else if (k->phase == WARDEN_COLLECT && msg.exit == 0)
+        rc = disk_patch_open(&k->disk, &patch, &err);
+    answer(k, &msg, rc, &err, &patch, patch >= 0);
+    fd_close(&patch);
+}
+
+/* False when it is time to go. */
+static bool take_order(struct keeper *k)
+{
+    struct cell_msg msg;
+    struct err err = ERR_INIT;
+    int fds[FDPASS_MAX];
+    size_t nfds = 0;
+    if (fdpass_recv(k->setup->ctl, &msg, sizeof msg, fds, &nfds, &err) != 1)
+        return false;
+    fds_close(fds, nfds);
+    switch (msg.op) {
+    case CELL_START:
+        if (msg.phase > WARDEN_COLLECT)
+            return false;
+        start_phase(k, msg.phase);
+        return true;
+    case CELL_KILL:
+        jail_kill(&k->jail);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void keeper_loop(struct keeper *k)
+{
+    for (;;) {
+        struct pollfd p[] = {{.fd = k->setup->ctl, .events = POLLIN},
+                             {.fd = k->jail.pidfd, .events = POLLIN}};
+        if (poll(p, 2, -1) < 0 && errno != EINTR)
+            return;
+        if (p[1].revents)
+            end_phase(k);
+        if (p[0].revents && !take_order(k))
+            return;
+    }
+}
+
+static int settle(struct keeper *k, struct err *err)
+{
+    const struct keeper_setup *s = k->setup;
+    struct cell_msg go;
+    int fds[FDPASS_MAX], null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    size_t nfds = 0;
+    const int keep[] = {s->ctl, s->cell->tool, s->jail_cgroup};
+    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || fds_keep_only(keep, 3) < 0)
+        return err_errno(err, ERR_FAIL, "the keeper's descriptors cannot be set");
+    /* The warden maps ids before it says go. */
+    int rc = fdpass_recv(s->ctl, &go, sizeof go, fds, &nfds, err);
+    if (rc != 1 || go.op != CELL_GO)
+        return rc < 0 ? rc : err_set(err, ERR_FAIL, "the warden did not say go");
+    rc = take_identity(s, err);
+    if (rc == 0)
+        rc = make_room(s, &k->disk, err);
+    /* Set after the change of ids, which clears it. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return rc;
+}
+
+void keeper_main(const struct keeper_setup *setup)
+{
+    struct err err = ERR_INIT;
+    struct keeper k = {.setup = setup, .disk = DISK_NONE, .jail = JAIL_NONE};
+    struct cell_msg ready = {.op = CELL_READY};
+    int fds[2] = {-1, -1};
+    prctl(PR_SET_NAME, "creel-keeper");
+    setsid();
+    memcpy(k.token, setup->cell->token, sizeof k.token);
+    int rc = settle(&k, &err);
+    if (rc == 0)
+        rc = fds[0] = disk_pack_create(&k.disk, &err);
+    fds[1] = k.disk.watch;
+    answer(&k, &ready, rc, &err, fds, 2);
+    fd_close(&fds[0]);
+    if (rc >= 0)
+        keeper_loop(&k);
+    sodium_memzero(k.token, sizeof k.token);
+    _exit(rc < 0);
+}
