@@ -71,6 +71,7 @@ struct task_row {
 int store_open(const char *path, bool create, struct store **ret, struct err *err);
 void store_close(struct store *s);
 
+bool store_host_name_valid(const char *name);
 /* Hosts. put inserts; a name that exists is -ERR_USAGE. get: -ERR_USAGE when there is none. */
 int store_host_put(struct store *s, const struct host_row *h, struct err *err);
 int store_host_get(struct store *s, const char *name, struct host_row *out, struct err *err);

@@ -63,7 +63,7 @@ static int host_missing(const char *name, struct err *err)
     return err_set(err, ERR_USAGE, "no host '%s': see 'creel host ls'", name);
 }
 
-static bool host_name_valid(const char *name)
+bool store_host_name_valid(const char *name)
 {
     size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789.-");
 
@@ -99,7 +99,7 @@ int store_host_put(struct store *s, const struct host_row *h, struct err *err)
 {
     int rc;
 
-    if (!host_name_valid(h->name))
+    if (!store_host_name_valid(h->name))
         return err_set(err, ERR_USAGE,
                        "'%s' is not a host name: small letters, digits, '.', '-', at most 64",
                        h->name);

@@ -64,7 +64,6 @@ int columns_read(const struct column *cols, size_t n, struct query *q, int first
                  struct err *err);
 void columns_bind(const struct column *cols, size_t n, struct query *q, const void *row);
 
-#define STORE_SQL_MAX  4096
-#define STORE_WORD_MAX (128u << 10) /* bytes of one word of a command, as execve bounds it */
+#define STORE_SQL_MAX 4096
 
 #endif

@@ -43,18 +43,9 @@ static const struct column attempt_columns[] = {
 
 /* Column `work`: the three lists, as one JSON object. */
 static const struct json_field work_fields[] = {
-    {.name = "setup",
-     .kind = JSON_STRS,
-     .offset = offsetof(struct task_row, setup),
-     .size = STORE_WORD_MAX},
-    {.name = "command",
-     .kind = JSON_STRS,
-     .offset = offsetof(struct task_row, command),
-     .size = STORE_WORD_MAX},
-    {.name = "tests",
-     .kind = JSON_STRS,
-     .offset = offsetof(struct task_row, tests),
-     .size = STORE_WORD_MAX},
+    JSON_ROW(struct task_row, STRS, setup),
+    JSON_ROW(struct task_row, STRS, command),
+    JSON_ROW(struct task_row, STRS, tests),
     JSON_END,
 };
 static const struct json_shape work_shape = {.size = sizeof(struct task_row),

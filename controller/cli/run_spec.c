@@ -1,0 +1,178 @@
+/* From command line or task file to one checked description of a run. Reads files and environment,
+ * never the network or the repository.
+ */
+#include "controller/cli/run_spec.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/file.h"
+#include "common/term.h"
+#include "controller/plan.h"
+
+#define TASK_FILE_MAX (1u << 20)
+#define TITLE_BYTES   72
+
+static const struct json_field spec_fields[] = {
+    JSON_ROW(struct run_spec, TEXT, repo, .optional = true),
+    JSON_ROW(struct run_spec, TEXT, base, .optional = true),
+    JSON_ROW(struct run_spec, TEXT, host, .optional = true),
+    JSON_ROW(struct run_spec, PROSE, title, .optional = true),
+    JSON_ROW(struct run_spec, STRS, setup, .optional = true),
+    JSON_ROW(struct run_spec, STRS, command),
+    JSON_ROW(struct run_spec, STRS, tests, .optional = true),
+    JSON_ROW(struct run_spec, TEXT, limits, .optional = true),
+    JSON_ROW(struct run_spec, TEXT, allow_unenforced, .optional = true),
+    JSON_ROW(struct run_spec, STRS, egress, .optional = true),
+    JSON_END,
+};
+static const struct json_shape spec_shape = {.size = sizeof(struct run_spec),
+                                             .fields = spec_fields};
+
+void run_spec_done(struct run_spec *s)
+{
+    json_release(&spec_shape, s);
+}
+
+/* Were the arguments set off by `--`? The options' parser does not say, the argument's place does. */
+static bool after_dashes(const struct cli *cli, const char *first)
+{
+    for (int i = 1; i < cli->argc; i++)
+        if (cli->argv[i] == first)
+            return strcmp(cli->argv[i - 1], "--") == 0;
+    return false;
+}
+
+static int from_file(const char *file, struct run_spec *out, struct err *err)
+{
+    struct buf text;
+    int rc;
+
+    buf_init(&text, TASK_FILE_MAX);
+    rc = file_read(AT_FDCWD, file, &text, err);
+    if (rc < 0)
+        rc = err_set(err, ERR_USAGE,
+                     "%s: cannot be read, or is over 1 MiB (a command stands after "
+                     "'--': creel run -- COMMAND...)",
+                     file);
+    else if (json_decode(&spec_shape, text.data, text.len, out, err) < 0)
+        rc = (err->code = ERR_USAGE, err_wrap(err, "%s", file));
+    buf_done(&text);
+    return rc;
+}
+
+static int from_words(char **words, size_t n, struct run_spec *out, struct err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strv_add(&out->command, words[i]) < 0)
+            return err_set(err, ERR_FAIL, "out of memory");
+    return 0;
+}
+
+static int text_over(const char *given, char *to, size_t size, const char *what, struct err *err)
+{
+    if (!given)
+        return 0;
+    if (strlen(given) >= size)
+        return err_set(err, ERR_USAGE, "%s is too long (at most %zu bytes)", what, size - 1);
+    memcpy(to, given, strlen(given) + 1);
+    return 0;
+}
+
+static int list_over(const struct strv *given, struct strv *to, struct err *err)
+{
+    if (given->n == 0)
+        return 0;
+    strv_done(to);
+    return strv_copy(to, given) < 0 ? err_set(err, ERR_FAIL, "out of memory") : 0;
+}
+
+static const char *or_env(const char *given, const char *in_file, const char *name)
+{
+    const char *v = getenv(name);
+
+    return given ? given : !in_file[0] && v && v[0] ? v : NULL;
+}
+
+static int overlay(const struct run_opts *o, struct run_spec *s, struct err *err)
+{
+    const char *host = or_env(o->host, s->host, "CREEL_HOST");
+    const char *allow = or_env(o->allow_unenforced, s->allow_unenforced, "CREEL_ALLOW_UNENFORCED");
+    int rc = text_over(o->repo, s->repo, sizeof(s->repo), "--repo", err);
+
+    rc = rc < 0 ? rc : text_over(o->base, s->base, sizeof(s->base), "--base", err);
+    rc = rc < 0 ? rc : text_over(host, s->host, sizeof(s->host), "the host's name", err);
+    rc = rc < 0 ? rc : text_over(o->title, s->title, sizeof(s->title), "--title", err);
+    rc = rc < 0 ? rc : text_over(o->limit, s->limits, sizeof(s->limits), "--limit", err);
+    rc = rc < 0 ? rc
+                : text_over(allow, s->allow_unenforced, sizeof(s->allow_unenforced),
+                            "--allow-unenforced", err);
+    rc = rc < 0 ? rc : list_over(&o->setup, &s->setup, err);
+    return rc < 0 ? rc : list_over(&o->test, &s->tests, err);
+}
+
+static int spec_check(const struct run_spec *s, struct err *err)
+{
+    if (s->command.n == 0 || !s->command.v[0][0])
+        return err_set(err, ERR_USAGE, "no command: creel run [options] -- COMMAND...");
+    if (s->command.n > TASK_ARGS_MAX)
+        return err_set(err, ERR_USAGE, "the command has over %d words", TASK_ARGS_MAX);
+    if (s->tests.n > TASK_TESTS_MAX || s->setup.n > TASK_TESTS_MAX)
+        return err_set(err, ERR_USAGE, "over %d setup or test lines", TASK_TESTS_MAX);
+    return 0;
+}
+
+int run_spec_make(const struct cli *cli, const struct run_opts *o, char **args, size_t nargs,
+                  struct run_spec *out, struct err *err)
+{
+    int rc;
+
+    *out = (struct run_spec){0};
+    if (nargs == 0)
+        rc = err_set(err, ERR_USAGE, "nothing to run: creel run [options] -- COMMAND...");
+    else if (after_dashes(cli, args[0]))
+        rc = from_words(args, nargs, out, err);
+    else if (nargs == 1)
+        rc = from_file(args[0], out, err);
+    else
+        rc = err_set(err, ERR_USAGE,
+                     "put '--' before the command: creel run [options] -- %.60s ...", args[0]);
+    rc = rc < 0 ? rc : overlay(o, out, err);
+    return rc < 0 ? rc : spec_check(out, err);
+}
+
+int run_spec_policy(const struct run_spec *s, struct policy *out, struct err *err)
+{
+    int rc = 0;
+
+    policy_init(out);
+    if (s->limits[0])
+        rc = policy_set_limits(out, s->limits, err);
+    if (rc == 0 && s->allow_unenforced[0])
+        rc = policy_allow_unenforced(out, s->allow_unenforced, err);
+    if (rc == 0 && strv_copy(&out->egress, &s->egress) < 0)
+        rc = err_set(err, ERR_FAIL, "out of memory");
+    return rc < 0 ? rc : policy_check(out, err);
+}
+
+void run_spec_title(const struct run_spec *s, char out[static 201])
+{
+    struct buf words, line;
+    size_t n;
+
+    buf_init(&words, JSON_BYTES_MAX);
+    buf_init(&line, 8u << 20);
+    plan_words(&s->command, &words);
+    term_line(buf_str(&words), &line);
+    n = line.len;
+    if (n > TITLE_BYTES) {
+        for (n = TITLE_BYTES; n > 0 && (line.data[n] & 0xc0) == 0x80; n--)
+            ;
+    }
+    memcpy(out, line.data, n);
+    out[n] = 0;
+    buf_done(&words);
+    buf_done(&line);
+}

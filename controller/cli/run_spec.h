@@ -1,0 +1,29 @@
+/* What `creel run` was asked to do: flags, or a task file with the same fields, in one struct. */
+#ifndef CONTROLLER_CLI_RUN_SPEC_H
+#define CONTROLLER_CLI_RUN_SPEC_H
+
+#include "controller/cli/cmd.h"
+
+struct run_opts {
+    const char *repo, *base, *host, *title, *limit, *allow_unenforced;
+    struct strv setup, test;
+    bool json, yes, detach;
+};
+
+struct run_spec {
+    char repo[PATH_MAX], base[1024], host[HOST_NAME_SIZE], title[201];
+    char limits[256], allow_unenforced[256]; /* text forms, as the flags take them */
+    struct strv setup, command, tests, egress;
+};
+
+/* Fills from the task file or the words after `--`; a flag that is given wins over the file, the
+ * environment gives what neither says. run_spec_done() frees, also after failure. */
+int run_spec_make(const struct cli *cli, const struct run_opts *o, char **args, size_t nargs,
+                  struct run_spec *out, struct err *err);
+void run_spec_done(struct run_spec *s);
+/* The policy that a spec asks for. */
+int run_spec_policy(const struct run_spec *s, struct policy *out, struct err *err);
+/* A title when none was given: the command's words, cut. */
+void run_spec_title(const struct run_spec *s, char out[static 201]);
+
+#endif

@@ -1,0 +1,200 @@
+/* creel show: everything known about one task, or one of its documents exactly as it was signed. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/file.h"
+#include "controller/cli/report.h"
+#include "controller/cli/verbs.h"
+#include "controller/keys.h"
+#include "controller/plan.h"
+
+struct show_opts {
+    bool json, envelope, sshsig, payload, result, receipt;
+};
+
+static const struct opt options[] = {
+    {.name = "json",
+     .kind = OPT_FLAG,
+     .offset = offsetof(struct show_opts, json),
+     .help = "as one JSON object"},
+    {.name = "envelope",
+     .kind = OPT_FLAG,
+     .offset = offsetof(struct show_opts, envelope),
+     .help = "the signed task, byte for byte"},
+    {.name = "sshsig",
+     .kind = OPT_FLAG,
+     .offset = offsetof(struct show_opts, sshsig),
+     .help = "the same payload's signature for ssh-keygen -Y verify -n task@creel"},
+    {.name = "payload",
+     .kind = OPT_FLAG,
+     .offset = offsetof(struct show_opts, payload),
+     .help = "the envelope's payload: the bytes that --sshsig signs"},
+    {.name = "result",
+     .kind = OPT_FLAG,
+     .offset = offsetof(struct show_opts, result),
+     .help = "the signed result, byte for byte"},
+    {.name = "receipt",
+     .kind = OPT_FLAG,
+     .offset = offsetof(struct show_opts, receipt),
+     .help = "the signed receipt of the wipe, byte for byte"},
+    {.name = NULL},
+};
+
+static int sshsig(const struct paths *p, const char *id, struct buf *b, struct err *err)
+{
+    int rc, dirfd = paths_task_dir(p, id, false, err);
+
+    if (dirfd < 0)
+        return dirfd;
+    rc = file_read(dirfd, "envelope.sshsig", b, err);
+    fd_close(&dirfd);
+    return rc < 0 ? err_set(err, ERR_USAGE, "task %s has no signature: it was not signed yet", id)
+                  : 0;
+}
+
+static int payload(const struct paths *p, const char *id, struct buf *b, struct err *err)
+{
+    struct dsse d = {0};
+    struct buf text;
+    int rc;
+
+    buf_init(&text, DSSE_BYTES_MAX);
+    rc = document_read(p, id, DOCUMENT_ENVELOPE, &text, err);
+    if (rc == 0) {
+        rc = dsse_parse(text.data, text.len, &d, err);
+        if (rc == 0)
+            buf_add(b, d.body.data, d.body.len);
+        dsse_done(&d);
+    }
+    buf_done(&text);
+    return rc;
+}
+
+static void row(struct buf *b, const char *name, const char *text)
+{
+    if (!text[0])
+        return;
+    buf_addf(b, "  %-9s ", name);
+    cli_text(b, text);
+    buf_addc(b, '\n');
+}
+
+static void asked_text(const struct task_row *t, struct buf *b)
+{
+    struct buf words;
+    char when[32];
+
+    buf_init(&words, JSON_BYTES_MAX);
+    plan_words(&t->command, &words);
+    cli_ago(t->created_ms, when);
+    row(b, "title", t->title);
+    row(b, "created", when);
+    row(b, "repo", t->repo);
+    row(b, "base", t->base);
+    row(b, "branch", t->branch);
+    for (size_t i = 0; i < t->setup.n; i++)
+        row(b, "setup", t->setup.v[i]);
+    row(b, "command", buf_str(&words));
+    for (size_t i = 0; i < t->tests.n; i++)
+        row(b, "test", t->tests.v[i]);
+    buf_adds(b, "  limits    ");
+    for (int i = 0; i < LIMIT_COUNT; i++) {
+        buf_addf(b, "%s%s ", i ? ", " : "", limit_names[i]);
+        limit_format((enum limit)i, t->policy.limits[i], b);
+    }
+    buf_addc(b, '\n');
+    if (t->attempt_n)
+        buf_addf(b, "  attempt   %u on %s, fence %llu\n", t->attempt_n, t->attempt_host,
+                 (unsigned long long)t->fence);
+    buf_done(&words);
+}
+
+static int about(const struct show_opts *o, const struct paths *p, struct store *s,
+                 const struct task_row *t, struct buf *b, struct err *err)
+{
+    struct report report;
+    char dir[PATH_MAX];
+    int rc = paths_task(p, t->id, "", dir, err);
+
+    if (rc < 0)
+        return rc;
+    report_load(p, s, t, &report);
+    if (o->json) {
+        emit_open(b, NULL, '{');
+        emit_int(b, "version", 1);
+        emit_open(b, "task", '{');
+        report_row_json(t, b);
+        report_result_json(&report, b);
+        emit_text(b, "directory", dir);
+        emit_close(b, '}');
+        emit_close(b, '}');
+        buf_addc(b, '\n');
+    } else {
+        report_text(&report, b);
+        asked_text(t, b);
+        row(b, "files", dir);
+    }
+    report_done(&report);
+    return 0;
+}
+
+static int print(const struct show_opts *o, const struct paths *p, struct store *s,
+                 const struct task_row *t, struct err *err)
+{
+    struct buf b;
+    int rc;
+
+    buf_init(&b, CLI_OUT_MAX);
+    if (o->envelope)
+        rc = document_read(p, t->id, DOCUMENT_ENVELOPE, &b, err);
+    else if (o->result)
+        rc = document_read(p, t->id, DOCUMENT_RESULT, &b, err);
+    else if (o->receipt)
+        rc = document_read(p, t->id, DOCUMENT_RECEIPT, &b, err);
+    else if (o->sshsig)
+        rc = sshsig(p, t->id, &b, err);
+    else if (o->payload)
+        rc = payload(p, t->id, &b, err);
+    else
+        rc = about(o, p, s, t, &b, err);
+    rc = rc < 0 ? rc : cli_out(&b, err);
+    buf_done(&b);
+    return rc;
+}
+
+static int show(struct cli *cli, void *opts, char **args, size_t nargs, struct err *err)
+{
+    const struct show_opts *o = opts;
+    struct paths p = {.rootfd = -1};
+    struct store *s = NULL;
+    struct task_row t;
+    int rc = cli_nargs(nargs, 1, "show ID", err);
+
+    if (rc == 0 && o->json + o->envelope + o->sshsig + o->payload + o->result + o->receipt > 1)
+        rc = err_set(err, ERR_USAGE, "show one thing at a time");
+    rc = rc < 0 ? rc : cli_open(cli, &p, &s, err);
+    if (rc < 0)
+        return rc;
+    rc = store_task_get(s, args[0], &t, err);
+    if (rc == 0) {
+        rc = print(o, &p, s, &t, err);
+        task_row_done(&t);
+    }
+    cli_close(&p, s);
+    return rc;
+}
+
+const struct cmd cmd_show = {
+    .name = "show",
+    .args = "ID [--json | --envelope | --sshsig | --payload | --result | --receipt]",
+    .summary = "Show a task, or its signed documents.",
+    .help = "A document is checked by anybody, without creel:\n\n"
+            "  creel key show --ssh | sed 's/^/me /' > signers\n"
+            "  creel show ID --sshsig > task.sig\n"
+            "  creel show ID --payload | ssh-keygen -Y verify -f signers -I me -n task@creel "
+            "-s task.sig\n",
+    .opts = options,
+    .opts_size = sizeof(struct show_opts),
+    .run = show,
+};

@@ -1,0 +1,332 @@
+/* creel verify: one signed document, checked offline against the keys we know: which type, who signed
+ * it, and what it attests. Trusts nothing in the document before its signature held.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/sha256.h"
+#include "controller/cli/report.h"
+#include "controller/cli/verbs.h"
+#include "controller/keys.h"
+#include "controller/logfile.h"
+#include "controller/plan.h"
+
+#define KEYS_MAX 4096
+
+struct verify_opts {
+    const char *key, *log;
+    bool json;
+};
+
+static const struct opt options[] = {
+    {.name = "key",
+     .kind = OPT_TEXT,
+     .offset = offsetof(struct verify_opts, key),
+     .arg = "FILE",
+     .help = "the only key to believe: an ssh-ed25519 line, instead of the keys we know"},
+    {.name = "log",
+     .kind = OPT_TEXT,
+     .offset = offsetof(struct verify_opts, log),
+     .arg = "FILE",
+     .help = "with a result: this log (tasks/ID/log) must be the one it attests"},
+    {.name = "json",
+     .kind = OPT_FLAG,
+     .offset = offsetof(struct verify_opts, json),
+     .help = "as one JSON object"},
+    {.name = NULL},
+};
+
+/* Whose key may sign what: the controller envelopes, a runner results and receipts. */
+enum signer { SIGNER_CONTROLLER, SIGNER_RUNNER, SIGNER_GIVEN };
+
+struct keyring {
+    uint8_t keys[KEYS_MAX][KEY_PUB_BYTES];
+    char names[KEYS_MAX][HOST_NAME_SIZE];
+    enum signer signers[KEYS_MAX];
+    size_t n;
+};
+
+static void keyring_add(struct keyring *k, const uint8_t pub[static KEY_PUB_BYTES],
+                        enum signer signer, const char *name)
+{
+    if (k->n == KEYS_MAX)
+        return;
+    memcpy(k->keys[k->n], pub, KEY_PUB_BYTES);
+    snprintf(k->names[k->n], HOST_NAME_SIZE, "%s", name);
+    k->signers[k->n++] = signer;
+}
+
+static int keyring_file(struct keyring *k, const char *file, struct err *err)
+{
+    uint8_t pub[KEY_PUB_BYTES];
+    struct buf line;
+    int rc;
+
+    buf_init(&line, KEY_LINE_MAX);
+    rc = file_read(AT_FDCWD, file, &line, err);
+    rc = rc < 0 ? rc : key_pub_parse(buf_str(&line), pub, err);
+    if (rc < 0)
+        rc = (err->code = ERR_USAGE, err_wrap(err, "--key %s", file));
+    else
+        keyring_add(k, pub, SIGNER_GIVEN, "the given key");
+    buf_done(&line);
+    return rc;
+}
+
+static int keyring_known(struct keyring *k, struct cli *cli, struct err *err)
+{
+    struct paths p = {.rootfd = -1};
+    struct store *s = NULL;
+    struct host_row *rows = NULL;
+    uint8_t pub[KEY_PUB_BYTES];
+    size_t n = 0;
+    int rc = cli_open(cli, &p, &s, err);
+
+    if (rc < 0)
+        return err_wrap(err, "no --key given, and");
+    rc = own_key_pub(&p, OWN_KEY_SIGNING, pub, err);
+    if (rc == 0)
+        keyring_add(k, pub, SIGNER_CONTROLLER, "this controller");
+    rc = rc < 0 ? rc : store_host_list(s, &rows, &n, err);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        if (rows[i].runner_key_known)
+            keyring_add(k, rows[i].runner_key, SIGNER_RUNNER, rows[i].name);
+    free(rows);
+    cli_close(&p, s);
+    return rc;
+}
+
+static int role_check(const struct document *d, const struct keyring *k, struct err *err)
+{
+    enum signer signer = k->signers[d->key];
+    enum signer due = d->kind == DOCUMENT_ENVELOPE ? SIGNER_CONTROLLER : SIGNER_RUNNER;
+
+    if (signer == SIGNER_GIVEN || signer == due)
+        return 0;
+    return err_set(err, ERR_TRUST, "it is %s %s, but %s may not sign those",
+                   d->kind == DOCUMENT_ENVELOPE ? "an" : "a", document_names[d->kind],
+                   k->names[d->key]);
+}
+
+static int log_check(const struct document *d, const char *file, struct err *err)
+{
+    const struct result *r = &d->u.result;
+    uint8_t chain[32];
+    struct logfile *l = NULL;
+    int rc;
+
+    if (d->kind != DOCUMENT_RESULT)
+        return err_set(err, ERR_USAGE, "--log goes with a result, this is the %s",
+                       document_names[d->kind]);
+    rc = logfile_open_file(file, &l, err);
+    rc = rc < 0 ? rc : logfile_digest(l, chain, err);
+    if (rc == 0 && (logfile_offset(l) != r->log_bytes || memcmp(chain, r->log_chain, 32) != 0))
+        rc = err_set(err, ERR_TRUST, "%s is not the log that the result attests", file);
+    logfile_close(l);
+    return rc;
+}
+
+/* ---- what it attests ---- */
+
+static void fact(struct buf *b, const char *name, const char *text)
+{
+    buf_addf(b, "  %-12s ", name);
+    cli_text(b, text);
+    buf_addc(b, '\n');
+}
+
+static void fact_hex(struct buf *b, const char *name, const uint8_t *digest)
+{
+    char hex[65];
+
+    sha256_hex(digest, hex);
+    fact(b, name, hex);
+}
+
+static void fact_time(struct buf *b, const char *name, uint64_t t)
+{
+    time_t at = (time_t)t;
+    char text[64] = "?";
+    struct tm tm;
+
+    if (gmtime_r(&at, &tm))
+        strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S UTC", &tm);
+    fact(b, name, text);
+}
+
+static void task_facts(const struct task *t, struct buf *b)
+{
+    uint64_t now = clock_wall_s();
+    struct buf words;
+
+    buf_init(&words, JSON_BYTES_MAX);
+    plan_words(&t->command, &words);
+    fact(b, "attempt", t->attempt);
+    fact(b, "for host", t->aud_host);
+    fact(b, "host key", t->aud_host_key);
+    fact_time(b, "valid from", t->nbf);
+    fact_time(b, now >= t->exp ? "expired" : "until", t->exp);
+    fact(b, "base", t->base);
+    fact_hex(b, "source pack", t->pack_sha256);
+    fact(b, "command", buf_str(&words));
+    for (size_t i = 0; i < t->tests.n; i++)
+        fact(b, "test", t->tests.v[i]);
+    buf_done(&words);
+}
+
+static void result_facts(const struct result *r, struct buf *b)
+{
+    fact(b, "attempt", r->attempt);
+    fact(b, "outcome", outcome_names[r->outcome]);
+    if (r->reason[0])
+        fact(b, "reason", r->reason);
+    fact_time(b, "started", r->started);
+    fact_time(b, "finished", r->finished);
+    fact_hex(b, "envelope", r->envelope_sha256);
+    fact(b, "base", r->base);
+    if (r->commit[0])
+        fact_hex(b, "patch pack", r->patch_sha256);
+    else
+        fact(b, "patch", "none");
+    fact_hex(b, "log chain", r->log_chain);
+    if (r->unenforced) {
+        buf_adds(b, "  not enforced ");
+        limit_list(r->unenforced, b);
+        buf_addc(b, '\n');
+    }
+    report_steps(r, b);
+}
+
+static void receipt_facts(const struct receipt *r, struct buf *b)
+{
+    const struct receipt_item *items = r->items.items;
+
+    fact(b, "attempt", r->attempt);
+    fact_time(b, "wiped", r->wiped);
+    fact_hex(b, "result", r->result_sha256);
+    for (size_t i = 0; i < r->items.n; i++) {
+        buf_addf(b, "  %s ", items[i].gone ? "gone" : "LEFT");
+        cli_text(b, items[i].what);
+        buf_adds(b, ": ");
+        cli_text(b, items[i].how);
+        buf_addc(b, '\n');
+    }
+    if (r->note[0])
+        fact(b, "note", r->note);
+}
+
+static void attest_text(const struct document *d, const struct keyring *k,
+                        const struct verify_opts *o, struct buf *b)
+{
+    char fpr[KEY_FPR_SIZE];
+
+    key_fingerprint(k->keys[d->key], fpr);
+    buf_addf(b, "good signature: %s of task %s\n", document_names[d->kind], document_task(d));
+    buf_addf(b, "  %-12s %s (%s)\n", "signed by", fpr, k->names[d->key]);
+    switch (d->kind) {
+    case DOCUMENT_ENVELOPE:
+        task_facts(&d->u.task, b);
+        break;
+    case DOCUMENT_RESULT:
+        result_facts(&d->u.result, b);
+        break;
+    case DOCUMENT_RECEIPT:
+        receipt_facts(&d->u.receipt, b);
+        break;
+    case DOCUMENT_KIND_COUNT:
+        break;
+    }
+    if (o->log)
+        buf_adds(b, "  the log is the one that the result attests\n");
+}
+
+static void attest_json(const struct document *d, const struct keyring *k,
+                        const struct verify_opts *o, struct buf *b)
+{
+    char fpr[KEY_FPR_SIZE];
+
+    key_fingerprint(k->keys[d->key], fpr);
+    emit_open(b, NULL, '{');
+    emit_int(b, "version", 1);
+    emit_text(b, "document", document_names[d->kind]);
+    emit_text(b, "task", document_task(d));
+    emit_text(b, "signed_by", fpr);
+    emit_text(b, "signer", k->names[d->key]);
+    emit_text(b, "payload_type", d->dsse.type);
+    emit_hex(b, "sha256", d->sha256, sizeof(d->sha256));
+    if (d->kind == DOCUMENT_RESULT)
+        emit_text(b, "outcome", outcome_names[d->u.result.outcome]);
+    if (d->kind == DOCUMENT_RECEIPT)
+        emit_bool(b, "clean", receipt_clean(&d->u.receipt));
+    if (o->log)
+        emit_bool(b, "log", true);
+    /* The payload is strict JSON: it verified and decoded. */
+    emit_key(b, "payload");
+    buf_add(b, d->dsse.body.data, d->dsse.body.len);
+    emit_close(b, '}');
+    buf_addc(b, '\n');
+}
+
+static int check(const struct verify_opts *o, const struct buf *text, const struct keyring *k,
+                 struct err *err)
+{
+    struct document d;
+    struct buf b;
+    int rc = document_open(text->data, text->len, k->keys, k->n, &d, err);
+
+    buf_init(&b, CLI_OUT_MAX);
+    rc = rc < 0 ? rc : role_check(&d, k, err);
+    rc = rc < 0 || !o->log ? rc : log_check(&d, o->log, err);
+    if (rc == 0) {
+        if (o->json)
+            attest_json(&d, k, o, &b);
+        else
+            attest_text(&d, k, o, &b);
+        rc = cli_out(&b, err);
+    }
+    buf_done(&b);
+    document_done(&d);
+    return rc;
+}
+
+static int verify(struct cli *cli, void *opts, char **args, size_t nargs, struct err *err)
+{
+    const struct verify_opts *o = opts;
+    struct keyring *k = NULL;
+    struct buf text;
+    int rc = cli_nargs(nargs, 1, "verify FILE", err);
+
+    if (rc < 0)
+        return rc;
+    buf_init(&text, DSSE_BYTES_MAX);
+    k = calloc(1, sizeof(*k));
+    rc = k ? file_read(AT_FDCWD, args[0], &text, err) : err_set(err, ERR_FAIL, "out of memory");
+    if (rc == 0)
+        rc = o->key ? keyring_file(k, o->key, err) : keyring_known(k, cli, err);
+    if (rc == 0) {
+        rc = check(o, &text, k, err);
+        if (rc < 0 && err->msg[0])
+            rc = err_wrap(err, "%s", args[0]);
+    }
+    free(k);
+    buf_done(&text);
+    return rc;
+}
+
+const struct cmd cmd_verify = {
+    .name = "verify",
+    .args = "FILE [--key FILE] [--log FILE] [--json]",
+    .summary = "Check a signed document offline and say what it attests.",
+    .help =
+        "FILE is what creel show ID --envelope, --result or --receipt printed. Exits 4 when no\n"
+        "known key signed it, or a key signed what it may not.\n",
+    .opts = options,
+    .opts_size = sizeof(struct verify_opts),
+    .run = verify,
+};

@@ -1,0 +1,23 @@
+/* What a person is shown before anything is signed: the task as it will be, and what the chosen host
+ * cannot do about it. Text only; the same facts are in the envelope later. */
+#ifndef CONTROLLER_PLAN_H
+#define CONTROLLER_PLAN_H
+
+#include "controller/source.h"
+#include "controller/store.h"
+
+struct plan {
+    const struct source *source;
+    const struct host_row *host;
+    const struct task_row *task;
+};
+
+/* Appends the plan, one fact a line. Foreign text (names, subjects, commands) comes out neutral. */
+void plan_text(const struct plan *p, struct buf *to);
+/* Limits that the host cannot enforce and that the policy does not let go. 0: fine. Else -ERR_REFUSED
+ * naming them and the flag. */
+int plan_check(const struct plan *p, struct err *err);
+/* Appends argv as a person would type it: words quoted where a shell would want it, one line. */
+void plan_words(const struct strv *words, struct buf *to);
+
+#endif

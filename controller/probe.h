@@ -1,0 +1,19 @@
+/* One look at a host: connect, check its key, log in, hear its runner's WELCOME, hang up. */
+#ifndef CONTROLLER_PROBE_H
+#define CONTROLLER_PROBE_H
+
+#include "controller/host.h"
+
+struct probe {
+    struct msg_welcome welcome;  /* msg_welcome lists are not kept */
+    char host_key[KEY_LINE_MAX]; /* "TYPE BASE64" as seen */
+    char host_key_fpr[KEY_FPR_SIZE];
+    unsigned attempts; /* how many the runner still has for this controller */
+};
+
+/* Blocks, in a short-lived loop of its own; host.h's deadlines bound it. */
+int probe_host(const struct host_target *t, struct probe *out, struct err *err);
+/* "[user@]ADDR[:PORT]", IPv6 in brackets; fills user, addr and port (default: who we are, 22). */
+int probe_target_parse(const char *text, struct host_target *out, struct err *err);
+
+#endif
