@@ -1,0 +1,175 @@
+# On a real VPS (Debian 12, systemd, cgroup v2, under QEMU): what deploy/install makes is a host on
+# which every limit is enforced, and of which nothing is left after a task but the record.
+load ../lib/e2e
+
+vps()
+{
+    python3 "$CREEL_ROOT/tests/vps/vps" "$@"
+}
+
+on_vps()
+{
+    vps ssh "$VPS" "$@"
+}
+
+setup_file()
+{
+    E2E=$(mktemp -d "${TMPDIR:-/tmp}/creel-vps.XXXXXX")
+    export E2E REPO="$E2E/repo" CREEL_STATE="$E2E/state" CREEL_HOST=vps CREEL_PAGER=cat VPS="creel-$$"
+    export PATH="$THROWAWAY_BIN/controller:$PATH"
+    unset CREEL_ALLOW_UNENFORCED
+    e2e_git_env
+    make_repo "$REPO"
+    vps up "$VPS" 3>&-
+    VPS_DIR=${CREEL_VPS_DIR:-$HOME/.cache/creel-vps-test}/$VPS
+    export VPS_DIR
+    creel init >"$E2E/init.log"
+    mkdir "$E2E/kit"
+    cp -R "$CREEL_ROOT/deploy" "$THROWAWAY_BIN/runner/creel-runner" "$THROWAWAY_BIN/runner/creel-runner-tree" "$E2E/kit/"
+    strip "$E2E/kit/creel-runner" "$E2E/kit/creel-runner-tree"
+    creel key show --ssh >"$E2E/kit/controllers"
+    creel key show --login >"$E2E/kit/login.pub"
+    vps put "$VPS" "$E2E/kit" /root/kit
+    on_vps 'cd /root/kit && sh deploy/install --bin . --controllers controllers --login login.pub'
+    creel host add vps "creel@127.0.0.1:$(cat "$VPS_DIR/port")" --host-key "$VPS_DIR/host_key.pub"
+}
+
+teardown_file()
+{
+    creel serve --stop >/dev/null 2>&1 || true
+    [ -n "${CREEL_E2E_KEEP:-}" ] || vps down "$VPS"
+    [ -n "${CREEL_E2E_KEEP:-}" ] || rm -rf "$E2E"
+}
+
+teardown()
+{
+    [ -n "${BATS_TEST_COMPLETED:-}" ] || on_vps 'journalctl -u creel-runner -n 12 --no-pager -o cat' || true
+}
+
+setup()
+{
+    cd "$BATS_TEST_TMPDIR"
+}
+
+# result JQ... : of the newest task's result statement.
+result()
+{
+    creel show "$(newest)" --result >result
+    payload result | jq "$@"
+}
+
+# nothing_left : no process, mount, cgroup or file of an attempt on the host.
+nothing_left()
+{
+    on_vps 'bad=0
+        ps -eo uid=,pid=,args= | awk "\$1 >= 1000000 && \$1 < 4000000000 { print; bad = 1 } END { exit bad }" || bad=1
+        ps -eo args= | grep -q "^creel-left-behind" && { echo "a process is left"; bad=1; }
+        grep -E " (/run/creel|/task|/base.git|.*creel-)" /proc/mounts | grep -v " /run/creel-runner .* ro\|ProtectSystem" |
+            grep -v "^tmpfs /run" && { echo "a mount is left"; bad=1; }
+        find /sys/fs/cgroup -path "*creel*" -type d -name "*attempt*" | grep . && { echo "a cgroup is left"; bad=1; }
+        find /run/creel-runner -type f | grep -v "seen" | grep . && { echo "a file is left"; bad=1; }
+        exit $bad'
+}
+
+@test "the host can enforce every limit, and its kernel clears memory" {
+    creel host ls --json | jq -e '.hosts[0] | (.unenforceable | length == 0)'
+    creel host ls --json | jq -e '.hosts[0] | .rooted == true and .memory_cleared == true'
+}
+
+@test "a useful task end to end, with every limit in force" {
+    exits 0 task --test 'grep -q better hello.txt' -- sh -c 'sed -i s/hello/better/ hello.txt; id -u; grep Cap /proc/self/status'
+    says 'CapEff:	0000000000000000'
+    exits 0 creel approve "$(newest)"
+    [ "$(git -C "$REPO" show "creel/$(newest):hello.txt" | head -n 1)" = better ]
+    [ "$(result -r '.predicate.buildDefinition.internalParameters.unenforced | length')" -eq 0 ]
+}
+
+@test "memory: the bomb dies alone, and limit and peak are reported" {
+    exits 5 task --limit mem=64M -- perl -e 'my @x; push @x, "x" x 1000000 while 1'
+    creel show "$(newest)" | grep -i memory
+    result -e '[.. | objects | to_entries[] | select(.key | test("mem_peak")) | .value | tonumber] | max > 50000000'
+    on_vps 'systemctl is-active creel-runner ssh'
+}
+
+@test "processes: a fork bomb stops at the limit and dies, the host stays usable" {
+    run task --limit pids=40,wall=40s -- perl -e '
+        for (1..30) { fork } for (1..200) { fork // last } sleep 3; exit 0'
+    result -e '[.. | objects | to_entries[] | select(.key | test("pids_peak")) | .value | tonumber] | max | . > 20 and . <= 40'
+    on_vps 'ps -e | wc -l' >count
+    [ "$(cat count)" -lt 120 ]
+}
+
+@test "processor time: a fifth of one is a fifth" {
+    exits 3 task --limit cpu=0.2,wall=10s -- sh -c 'while :; do :; done'
+    result -e '[.. | objects | to_entries[] | select(.key | test("cpu_ms")) | .value | tonumber] | max | . > 500 and . < 4000'
+}
+
+@test "disk: full at its limit, reported as that, the host's own disk untouched" {
+    before=$(on_vps "df --output=used / | tail -n 1")
+    exits 5 task --limit disk=32M,mem=256M -- dd if=/dev/zero of=fill bs=1M count=200
+    says 'No space left'
+    creel show "$(newest)" | grep -i disk
+    after=$(on_vps "df --output=used / | tail -n 1")
+    [ $((after - before)) -lt 20000 ]
+}
+
+@test "wall clock" {
+    exits 3 task --limit wall=3s -- sleep 100
+    in_state "$(newest)" timed-out
+}
+
+@test "a hostile agent gets nothing" {
+    mkdir -p "$REPO/deploy/demo"
+    cp "$CREEL_ROOT/deploy/demo/hostile.sh" "$REPO/deploy/demo/"
+    git -C "$REPO" add -A
+    git -C "$REPO" commit -q -m hostile
+    task --limit mem=256M,pids=64,disk=32M,wall=3m -- sh deploy/demo/hostile.sh "$E2E" 22 >out 2>/dev/null || true
+    grep -c '^blocked' out
+    ! grep '^GOT IT' out
+    wait_receipt "$(newest)"
+    nothing_left
+}
+
+@test "nothing is left after all this, and the receipts say so" {
+    for id in $(creel ps --all --json | jq -r '.tasks[].id'); do
+        wait_receipt "$id"
+        creel show "$id" --receipt >receipt
+        payload receipt | jq -e '[.items[].gone] | all'
+    done
+    nothing_left
+}
+
+@test "cancelling and stopping the service mid-task leaves nothing" {
+    id=$(detached -- sh -c 'echo begun; exec sleep 300')
+    creel logs -f --raw "$id" >followed 3>&- &
+    throwaway_wait 60 grep -q begun followed
+    on_vps systemctl stop creel-runner
+    nothing_left
+    on_vps systemctl start creel-runner
+    throwaway_wait 60 in_state "$id" lost failed stuck cancelled
+    wait
+}
+
+@test "a replayed envelope is refused, also after a reboot, and the service comes back by itself" {
+    exits 0 task -- true
+    creel show "$(newest)" --envelope >envelope
+    wait_receipt "$(newest)"
+    creel serve --stop
+    attach=(ssh -q -F none -i "$CREEL_STATE/keys/ssh_key" -p "$(cat "$VPS_DIR/port")" -o StrictHostKeyChecking=no
+        -o UserKnownHostsFile=/dev/null -o IdentitiesOnly=yes creel@127.0.0.1)
+    python3 "$TOOLS/wire.py" "${attach[@]}" -- hello recv send:16:envelope recv >answer
+    tail -n 1 answer | grep '^18 .*"replay"'
+    vps boot "$VPS"
+    python3 "$TOOLS/wire.py" "${attach[@]}" -- pause:1 hello recv send:16:envelope recv >answer
+    tail -n 1 answer | grep '^18 .*"replay"'
+    exits 0 task -- echo up-again
+}
+
+@test "over SSH there is nothing but the runner" {
+    ssh_options=(-F none -i "$CREEL_STATE/keys/ssh_key" -p "$(cat "$VPS_DIR/port")" -o StrictHostKeyChecking=no
+        -o UserKnownHostsFile=/dev/null -o IdentitiesOnly=yes -o BatchMode=yes)
+    run timeout 60 ssh -q "${ssh_options[@]}" creel@127.0.0.1 'echo got-a-shell' </dev/null
+    [[ "$output" != *got-a-shell* ]]
+    run timeout 60 ssh -q "${ssh_options[@]}" root@127.0.0.1 true </dev/null
+    [ "$status" -ne 0 ]
+}
