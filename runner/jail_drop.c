@@ -57,7 +57,9 @@ static int limit_to(int resource, rlim_t soft, rlim_t hard)
 
 static int set_rlimits(const struct policy *policy)
 {
-    const rlim_t pids = policy->limits[LIMIT_PIDS], disk = policy->limits[LIMIT_DISK];
+    const rlim_t pids = policy->limits[LIMIT_PIDS];
+    /* One page over the disk: a full disk shall be met as such, not as a signal. */
+    const rlim_t file = policy->limits[LIMIT_DISK] + 4096;
     const struct {
         int resource;
         rlim_t soft, hard;
@@ -65,7 +67,7 @@ static int set_rlimits(const struct policy *policy)
         {RLIMIT_CORE, 0, 0},
         {RLIMIT_NOFILE, 4096, 65536},
         {RLIMIT_NPROC, pids, pids}, /* a backstop: pids.max is the limit where there is one */
-        {RLIMIT_FSIZE, disk, disk},
+        {RLIMIT_FSIZE, file, file},
         {RLIMIT_MEMLOCK, 8u << 20, 8u << 20},
         {RLIMIT_MSGQUEUE, 819200, 819200},
         {RLIMIT_SIGPENDING, 4096, 4096},

@@ -47,6 +47,34 @@ static int write_text(const char *path, const char *text)
     return n == (ssize_t)strlen(text) ? 0 : -1;
 }
 
+/* A jail's first process is a copy of this one, and every process may read its command line: the
+ * runner's own arguments and environment are wiped from the copy. Their place is in /proc/self/stat,
+ * fields 48 to 51, counted after the command's name, which may hold blanks. */
+static int forget_arguments(void)
+{
+    char text[2048];
+    unsigned long at[4];
+    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    fd_close(&fd);
+    if (n <= 0)
+        return -1;
+    text[n] = 0;
+    char *field = strrchr(text, ')');
+    for (int i = 2; field && i < 48; i++) {
+        field = strchr(field, ' ');
+        field += field != NULL;
+    }
+    if (!field || sscanf(field, "%lu %lu %lu %lu", &at[0], &at[1], &at[2], &at[3]) != 4 ||
+        at[0] == 0 || at[1] < at[0] || at[2] == 0 || at[3] < at[2])
+        return -1;
+    clearenv();
+    memset((void *)at[2], 0, at[3] - at[2]);
+    memset((void *)at[0], 0, at[1] - at[0]);
+    snprintf((char *)at[0], at[1] - at[0], "creel-init");
+    return 0;
+}
+
 /* Without root only the own id can be mapped. The files under /proc/self belong to root as long as
  * the process may not be dumped, so it may be for these few writes; nothing else is in reach yet. */
 static int map_own_ids(uid_t uid, gid_t gid)
@@ -245,6 +273,8 @@ static int settle(struct keeper *k, struct err *err)
     const int keep[] = {s->ctl, s->cell->tool, s->jail_cgroup};
     if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || fds_keep_only(keep, 3) < 0)
         return err_errno(err, ERR_FAIL, "the keeper's descriptors cannot be set");
+    if (forget_arguments() < 0)
+        return err_set(err, ERR_FAIL, "the keeper cannot wipe its command line");
     /* The warden maps ids before it says go. */
     int rc = fdpass_recv(s->ctl, &go, sizeof go, fds, &nfds, err);
     if (rc != 1 || go.op != CELL_GO)
