@@ -18,8 +18,8 @@ struct scan {
     size_t at, len;
     unsigned depth;
     bool integers_only;
-    struct buf text; /* decoded keys of the open objects, innermost last */
-    struct buf keys; /* struct key, likewise */
+    struct buf text; /* every key so far, decoded: never more bytes than the input */
+    struct buf keys; /* struct key of the objects still open, innermost last */
     struct err *err;
 };
 
@@ -281,7 +281,7 @@ static int scan_items(struct scan *s, int close, int (*item)(struct scan *))
 
 static int scan_container(struct scan *s)
 {
-    size_t text = s->text.len, keys = s->keys.len;
+    size_t keys = s->keys.len;
     int rc;
 
     if (++s->depth > JSON_DEPTH_MAX)
@@ -294,7 +294,6 @@ static int scan_container(struct scan *s)
             rc = check_keys(s, keys / sizeof(struct key));
     }
     s->depth--;
-    s->text.len = text;
     s->keys.len = keys;
     return rc;
 }

@@ -58,6 +58,7 @@ static void limits_are_read(void **state)
         struct policy p;
         policy_init(&p);
         assert_ok(policy_set_limits(&p, cases[i].text, &err));
+        assert_ok(policy_check(&p, &err)); /* those not named keep their defaults */
         if (p.limits[cases[i].limit] != cases[i].value)
             fail_msg("%s gives %llu", cases[i].text, (unsigned long long)p.limits[cases[i].limit]);
         policy_done(&p);
