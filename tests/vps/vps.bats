@@ -66,7 +66,7 @@ remains()
 {
     # shellcheck disable=SC2016 # for the host
     on_vps 'main=$(systemctl show -p MainPID --value creel-runner)
-        ps -eo user=,args= | grep -vE "^(root|creel|messagebus|systemd-[a-z+]*) " | sed "s/^/process /"
+        ps -eo user:20=,args= | grep -vE "^(root|creel|messagebus|systemd-[a-z]*) " | sed "s/^/process /"
         ps -eo args= | grep "^creel-left-behind"
         cut -d" " -f2,3 /proc/1/mounts | sed "s/^/mount /"
         [ "$main" = 0 ] || cut -d" " -f2,3 "/proc/$main/mounts" | sed "s/^/mount of the runner /"
