@@ -8,6 +8,8 @@
 
 #include "tests/unit/cm.h"
 
+#include <sqlite3.h>
+
 #include "common/file.h"
 #include "controller/store.h"
 #include "tests/unit/doc_samples.h"
@@ -306,6 +308,26 @@ static void fences_only_rise(void **state)
     task_row_done(&t);
 }
 
+/* The clock was far ahead once: fences still rise. */
+static void a_clock_set_back_does_not_lower_fences(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t fence = 0;
+    sqlite3 *db;
+    unsigned n;
+
+    host_there(f);
+    add(f, ID_A);
+    lease(f, ID_A, &n, &fence);
+    assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "UPDATE fences SET last = 99000000000000", NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    assert_ok(store_task_state(f->s, ID_A, TASK_QUEUED, "", &err));
+    lease(f, ID_A, &n, &fence);
+    assert_true(fence == 99000000000001ull);
+}
+
 static size_t live(struct fixture *f)
 {
     struct task_row *rows;
@@ -383,7 +405,7 @@ static void reviews_are_decided_once(void **state)
     assert_ok(store_task_review(f->s, ID_A, REVIEW_APPROVED, &err));
     assert_int_equal(store_task_review(f->s, ID_A, REVIEW_REJECTED, &err), -ERR_USAGE);
     assert_ok(store_task_imported(f->s, ID_A, SAMPLE_COMMIT, &err));
-    assert_ok(store_task_review(f->s, ID_A, REVIEW_APPROVED, &err)); /* not reopened */
+    assert_int_equal(store_task_review(f->s, ID_A, REVIEW_REJECTED, &err), -ERR_USAGE);
 }
 
 static void cancel_is_a_wish(void **state)
@@ -511,6 +533,7 @@ int main(void)
         CASE(states_follow_their_table),
         CASE(long_reasons_are_cut_between_characters),
         CASE(fences_only_rise),
+        CASE(a_clock_set_back_does_not_lower_fences),
         CASE(life_of_a_task),
         CASE(what_is_live),
         CASE(reviews_are_decided_once),
