@@ -54,7 +54,8 @@ int dir_open(const char *path, bool create, bool owner_only, struct err *err)
     if (fstat(fd, &st) != 0)
         r = err_errno(err, ERR_FAIL, "cannot inspect directory %s", path);
     else if (st.st_uid != geteuid())
-        r = err_set(err, ERR_TRUST, "directory %s belongs to another user (uid %u)", path, st.st_uid);
+        r = err_set(err, ERR_TRUST, "directory %s belongs to another user (uid %u)", path,
+                    st.st_uid);
     else if ((st.st_mode & 077) != 0)
         r = err_set(err, ERR_TRUST, "directory %s is open to others (mode %04o); run: chmod 700 %s",
                     path, (unsigned)(st.st_mode & 07777), path);

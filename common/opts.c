@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS_MAX 64
+#define ROWS_MAX       64
 #define NAME_MAX_BYTES 32 /* of option names, for the edit distance */
 
 struct parse {
@@ -272,8 +272,8 @@ static int help_row(const struct opt *o, size_t width, struct buf *to)
 
 int opts_help(const struct opt *table, struct buf *to)
 {
-    static const struct opt help = {.name = "help", .letter = 'h', .kind = OPT_FLAG,
-                                    .help = "show this"};
+    static const struct opt help = {
+        .name = "help", .letter = 'h', .kind = OPT_FLAG, .help = "show this"};
     struct buf head;
     size_t width = 0;
     int r = 0;

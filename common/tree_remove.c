@@ -20,8 +20,8 @@
 #define PASSES_MAX 8
 
 struct removal {
-    int top;            /* the tree's own directory */
-    uint64_t tag;       /* random, so that the stranger cannot have used our names */
+    int top;             /* the tree's own directory */
+    uint64_t tag;        /* random, so that the stranger cannot have used our names */
     uint64_t made, done; /* names handed out, names dealt with */
 };
 
@@ -150,7 +150,8 @@ int tree_remove(int dirfd, const char *name, struct err *err)
         return err_errno(err, ERR_FAIL, "cannot remove %s", name);
     }
     unlock_dir(dirfd, name, st.st_mode);
-    struct removal rm = {.top = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
+    struct removal rm = {0};
+    rm.top = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (rm.top < 0)
         return err_errno(err, ERR_FAIL, "cannot open %s", name);
     randombytes_buf(&rm.tag, sizeof(rm.tag));

@@ -40,7 +40,8 @@ int b64_get(const char *text, size_t len, struct buf *to)
     if (!at)
         return -1;
     size_t got = 0;
-    if (sodium_base642bin(at, n, text, len, NULL, &got, NULL, sodium_base64_VARIANT_ORIGINAL) != 0 ||
+    if (sodium_base642bin(at, n, text, len, NULL, &got, NULL, sodium_base64_VARIANT_ORIGINAL) !=
+            0 ||
         got != n) {
         at[0] = 0; /* the buffer's own closing NUL again */
         return -1;

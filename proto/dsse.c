@@ -17,7 +17,8 @@ int dsse_pae(const char *type, const void *body, size_t len, struct buf *to)
     char head[sizeof(((struct dsse *)0)->type) + 64];
     int n = snprintf(head, sizeof(head), "DSSEv1 %zu %s %zu ", strlen(type), type, len);
     /* Room for the whole first: it is added whole or not at all, and copied once. */
-    if (n < 0 || (size_t)n >= sizeof(head) || len > DSSE_BYTES_MAX || !buf_room(to, (size_t)n + len))
+    if (n < 0 || (size_t)n >= sizeof(head) || len > DSSE_BYTES_MAX ||
+        !buf_room(to, (size_t)n + len))
         return -1;
     if (buf_add(to, head, (size_t)n) != 0)
         return -1;
@@ -38,8 +39,8 @@ static bool type_valid(const char *type)
 /* PAE of any body a document can carry fits. */
 #define PAE_MAX (DSSE_BYTES_MAX + 256)
 
-int dsse_sign(const uint8_t sec[static KEY_SEC_BYTES], const char *type, const void *body, size_t len,
-              struct buf *to, struct err *err)
+int dsse_sign(const uint8_t sec[static KEY_SEC_BYTES], const char *type, const void *body,
+              size_t len, struct buf *to, struct err *err)
 {
     if (!type_valid(type))
         return err_set(err, ERR_FAIL, "bad payload type for a signature");
@@ -171,8 +172,8 @@ static bool sig_holds(const struct dsse *d, size_t i, const struct buf *pae, boo
     return false;
 }
 
-int dsse_verify(const struct dsse *d, const uint8_t (*keys)[KEY_PUB_BYTES], size_t n, size_t *ret_key,
-                struct err *err)
+int dsse_verify(const struct dsse *d, const uint8_t (*keys)[KEY_PUB_BYTES], size_t n,
+                size_t *ret_key, struct err *err)
 {
     struct buf pae;
     buf_init(&pae, PAE_MAX);

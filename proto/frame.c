@@ -40,7 +40,8 @@ int frame_put(struct buf *to, uint8_t type, const void *payload, size_t len)
     return put(to, head, sizeof(head), payload, len);
 }
 
-int frame_get(const uint8_t *bytes, size_t len, struct frame *ret, size_t *ret_used, struct err *err)
+int frame_get(const uint8_t *bytes, size_t len, struct frame *ret, size_t *ret_used,
+              struct err *err)
 {
     if (len < 4)
         return 0;
@@ -56,8 +57,8 @@ int frame_get(const uint8_t *bytes, size_t len, struct frame *ret, size_t *ret_u
     return 1;
 }
 
-void log_frame_head(uint8_t out[static LOG_FRAME_HEAD_BYTES], enum log_stream stream, uint64_t at_us,
-                    uint32_t len)
+void log_frame_head(uint8_t out[static LOG_FRAME_HEAD_BYTES], enum log_stream stream,
+                    uint64_t at_us, uint32_t len)
 {
     put_u32(out, len);
     out[4] = (uint8_t)stream;

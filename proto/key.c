@@ -23,7 +23,8 @@ static void fingerprint(const void *blob, size_t len, char out[static KEY_FPR_SI
 #define ED25519_BLOB_BYTES (4 + sizeof(KEY_TYPE) - 1 + 4 + KEY_PUB_BYTES)
 
 /* The wire form of an Ed25519 key has one length, so it needs no buffer. */
-static void ed25519_blob(const uint8_t pub[static KEY_PUB_BYTES], uint8_t out[static ED25519_BLOB_BYTES])
+static void ed25519_blob(const uint8_t pub[static KEY_PUB_BYTES],
+                         uint8_t out[static ED25519_BLOB_BYTES])
 {
     static const uint8_t head[] = "\0\0\0\x0b" KEY_TYPE "\0\0\0\x20";
     memcpy(out, head, sizeof(head) - 1);
@@ -144,7 +145,8 @@ int key_pub_parse(const char *line, uint8_t out[static KEY_PUB_BYTES], struct er
     if (r != 0)
         return r;
     if (strcmp(pub.type, KEY_TYPE) != 0)
-        return err_set(err, ERR_USAGE, "public key is %s; only " KEY_TYPE " will do here", pub.type);
+        return err_set(err, ERR_USAGE, "public key is %s; only " KEY_TYPE " will do here",
+                       pub.type);
     struct wire w = {pub.blob, pub.blob_len};
     const uint8_t *raw;
     size_t n;

@@ -10,11 +10,11 @@
 #include "proto/b64.h"
 #include "proto/wire.h"
 
-#define KEY_TYPE       "ssh-ed25519"
-#define KEY_LABEL      "OPENSSH PRIVATE KEY"
-#define KEY_TEXT_MAX   (16u << 10)
-#define KEY_MAGIC      "openssh-key-v1" /* its NUL belongs to it */
-#define KEY_PAD_BLOCK  8
+#define KEY_TYPE        "ssh-ed25519"
+#define KEY_LABEL       "OPENSSH PRIVATE KEY"
+#define KEY_TEXT_MAX    (16u << 10)
+#define KEY_MAGIC       "openssh-key-v1" /* its NUL belongs to it */
+#define KEY_PAD_BLOCK   8
 #define KEY_COMMENT_MAX 1024
 
 /* Finds the base64 between the armour's lines. */
@@ -30,14 +30,17 @@ static int armour_open(const char *text, size_t len, const char **ret, size_t *r
         len--;
     if (len < sizeof(begin) - 1 || memcmp(text, begin, sizeof(begin) - 1) != 0) {
         if (len > 11 && memcmp(text, "-----BEGIN ", 11) == 0)
-            return err_set(err, ERR_USAGE, "private key is not in OpenSSH's format (it must begin "
-                           "with \"%s\"); convert it with: ssh-keygen -p -f FILE", begin);
+            return err_set(err, ERR_USAGE,
+                           "private key is not in OpenSSH's format (it must begin "
+                           "with \"%s\"); convert it with: ssh-keygen -p -f FILE",
+                           begin);
         return err_set(err, ERR_USAGE, "not a private key: it does not begin with \"%s\"", begin);
     }
     text += sizeof(begin) - 1;
     len -= sizeof(begin) - 1;
     if (len < sizeof(end) - 1 || memcmp(text + len - (sizeof(end) - 1), end, sizeof(end) - 1) != 0)
-        return err_set(err, ERR_USAGE, "private key is cut short: it does not end with \"%s\"", end);
+        return err_set(err, ERR_USAGE, "private key is cut short: it does not end with \"%s\"",
+                       end);
     *ret = text;
     *ret_len = len - (sizeof(end) - 1);
     return 0;
@@ -85,7 +88,8 @@ static int file_read_key(struct wire w, uint8_t sec[static KEY_SEC_BYTES], struc
         !wire_string(&w, &options, &noptions) || !wire_u32(&w, &nkeys))
         return err_set(err, ERR_USAGE, "private key is cut short");
     if (ncipher != 4 || memcmp(cipher, "none", 4) != 0 || nkdf != 4 || memcmp(kdf, "none", 4) != 0)
-        return err_set(err, ERR_USAGE, "private key is encrypted with a passphrase, which is not "
+        return err_set(err, ERR_USAGE,
+                       "private key is encrypted with a passphrase, which is not "
                        "supported; use a key without one, or remove it from a copy: "
                        "ssh-keygen -p -N '' -f COPY");
     if (noptions != 0 || nkeys != 1 || !wire_string(&w, &blob, &nblob) ||
@@ -96,7 +100,8 @@ static int file_read_key(struct wire w, uint8_t sec[static KEY_SEC_BYTES], struc
     const uint8_t *pub;
     size_t npub;
     if (!wire_expects(&b, KEY_TYPE))
-        return err_set(err, ERR_USAGE, "private key is not of type " KEY_TYPE
+        return err_set(err, ERR_USAGE,
+                       "private key is not of type " KEY_TYPE
                        "; make one with: ssh-keygen -t ed25519 -N '' -f FILE");
     if (!wire_string(&b, &pub, &npub) || npub != KEY_PUB_BYTES || b.left != 0 ||
         !section_read((struct wire){section, nsection}, pub, sec))

@@ -46,8 +46,8 @@ static int blob_put(struct buf *to, const uint8_t pub[static KEY_PUB_BYTES], con
     return r;
 }
 
-int sshsig_sign(const uint8_t sec[static KEY_SEC_BYTES], const char *ns, const void *msg, size_t len,
-                struct buf *to, struct err *err)
+int sshsig_sign(const uint8_t sec[static KEY_SEC_BYTES], const char *ns, const void *msg,
+                size_t len, struct buf *to, struct err *err)
 {
     size_t nns = strnlen(ns, NAMESPACE_MAX + 1);
     if (nns == 0 || nns > NAMESPACE_MAX)

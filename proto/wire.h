@@ -16,7 +16,8 @@ struct wire {
 
 /* Each takes its bytes and returns true, or takes nothing and returns false. */
 bool wire_u32(struct wire *w, uint32_t *ret);
-bool wire_string(struct wire *w, const uint8_t **ret, size_t *ret_len); /* borrowed from the bytes */
+bool wire_string(struct wire *w, const uint8_t **ret,
+                 size_t *ret_len); /* borrowed from the bytes */
 /* Takes a string and compares it. */
 bool wire_expect(struct wire *w, const void *bytes, size_t n);
 bool wire_expects(struct wire *w, const char *text);

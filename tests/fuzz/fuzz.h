@@ -9,10 +9,10 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
 /* As assert(), also where NDEBUG is defined. */
-#define MUST(cond)                                                                                 \
-    do {                                                                                           \
-        if (!(cond))                                                                               \
-            abort();                                                                               \
+#define MUST(cond)   \
+    do {             \
+        if (!(cond)) \
+            abort(); \
     } while (0)
 
 #endif

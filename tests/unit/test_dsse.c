@@ -94,8 +94,9 @@ static void every_key_is_tried_whatever_keyid_says(void **state)
     assert_int_equal(verify(f), 0);
     assert_int_equal(f->key, 0);
     /* The key is not pinned: refused, though its keyid is. */
-    assert_int_equal(dsse_verify(&f->d, (const uint8_t(*)[KEY_PUB_BYTES])f->pub[1], 1, &f->key,
-                                 &f->err), -ERR_TRUST);
+    assert_int_equal(
+        dsse_verify(&f->d, (const uint8_t(*)[KEY_PUB_BYTES])f->pub[1], 1, &f->key, &f->err),
+        -ERR_TRUST);
     assert_int_equal(dsse_verify(&f->d, NULL, 0, &f->key, &f->err), -ERR_TRUST);
 }
 
@@ -222,12 +223,14 @@ static void openssl_verifies_ours(void **state)
     buf_clear(&b);
     assert_int_equal(key_pub_pem(f->pub[0], &b), 0);
     const char *pem = tool_put(&t, "pem", b.data, b.len);
-    assert_int_equal(TOOL_RUN(&t, NULL, "openssl", "pkeyutl", "-verify", "-rawin", "-pubin", "-inkey",
-                              pem, "-in", pae, "-sigfile", sig), 0);
+    assert_int_equal(TOOL_RUN(&t, NULL, "openssl", "pkeyutl", "-verify", "-rawin", "-pubin",
+                              "-inkey", pem, "-in", pae, "-sigfile", sig),
+                     0);
     f->d.sigs[0].sig[0] ^= 1;
     sig = tool_put(&t, "sig", f->d.sigs[0].sig, KEY_SIG_BYTES);
     assert_int_not_equal(TOOL_RUN(&t, NULL, "openssl", "pkeyutl", "-verify", "-rawin", "-pubin",
-                                  "-inkey", pem, "-in", pae, "-sigfile", sig), 0);
+                                  "-inkey", pem, "-in", pae, "-sigfile", sig),
+                         0);
     buf_done(&b);
     tool_done(&t);
 }
@@ -241,18 +244,22 @@ static void we_verify_openssls(void **state)
     tool_need("openssl");
     tool_init(&t);
     buf_init(&b, 4096);
-    const char *key = tool_path(&t, "key"), *der = tool_path(&t, "der"), *sig = tool_path(&t, "sig");
-    assert_int_equal(TOOL_RUN(&t, NULL, "openssl", "genpkey", "-algorithm", "ed25519", "-out", key), 0);
+    const char *key = tool_path(&t, "key"), *der = tool_path(&t, "der"),
+               *sig = tool_path(&t, "sig");
+    assert_int_equal(TOOL_RUN(&t, NULL, "openssl", "genpkey", "-algorithm", "ed25519", "-out", key),
+                     0);
     assert_int_equal(TOOL_RUN(&t, NULL, "openssl", "pkey", "-in", key, "-pubout", "-outform", "DER",
-                              "-out", der), 0);
+                              "-out", der),
+                     0);
     tool_get(&t, "der", &b);
     assert_int_equal(b.len, 44);
     memcpy(f->pub[1], b.data + 12, KEY_PUB_BYTES);
     buf_clear(&b);
     dsse_pae(DSSE_TYPE_RESULT, BODY, strlen(BODY), &b);
     const char *pae = tool_put(&t, "pae", b.data, b.len);
-    assert_int_equal(TOOL_RUN(&t, NULL, "openssl", "pkeyutl", "-sign", "-rawin", "-inkey", key, "-in",
-                              pae, "-out", sig), 0);
+    assert_int_equal(TOOL_RUN(&t, NULL, "openssl", "pkeyutl", "-sign", "-rawin", "-inkey", key,
+                              "-in", pae, "-out", sig),
+                     0);
     buf_clear(&b);
     tool_get(&t, "sig", &b);
     assert_int_equal(b.len, KEY_SIG_BYTES);

@@ -63,7 +63,8 @@ static void only_regular_files_are_read(void **state)
     assert_int_equal(symlinkat("f", d, "link"), 0);
     assert_int_equal(mkfifoat(d, "fifo", 0600), 0);
     assert_int_equal(file_read(d, "link", &b, &err), -ERR_FAIL);
-    assert_int_equal(file_read(d, "fifo", &b, &err), -ERR_FAIL); /* and does not wait for a writer */
+    assert_int_equal(file_read(d, "fifo", &b, &err),
+                     -ERR_FAIL); /* and does not wait for a writer */
     assert_int_equal(file_read(d, ".", &b, &err), -ERR_FAIL);
     assert_int_equal(file_read(d, "absent", &b, &err), -ERR_FAIL);
     assert_int_equal(file_read(AT_FDCWD, "/dev/zero", &b, &err), -ERR_FAIL);
@@ -176,7 +177,8 @@ static void links_are_removed_not_followed(void **state)
 /* As someone who is not root, where modes hold: in a child, since becoming nobody cannot be undone. */
 static int remove_locked_as_nobody(int d)
 {
-    if (geteuid() == 0 && (fchown(d, 65534, 65534) != 0 || setgid(65534) != 0 || setuid(65534) != 0))
+    if (geteuid() == 0 &&
+        (fchown(d, 65534, 65534) != 0 || setgid(65534) != 0 || setuid(65534) != 0))
         return 10;
     if (mkdirat(d, "tree", 0700) != 0 || mkdirat(d, "tree/a", 0700) != 0 ||
         mkdirat(d, "tree/a/b", 0700) != 0 || mkdirat(d, "tree/a/b/c", 0700) != 0)
@@ -206,7 +208,8 @@ static void modes_do_not_hold_it_up(void **state)
 /* Wide, and full of names that a remover could trip over. */
 static void wide_trees_and_odd_names(void **state)
 {
-    static const char *const odd[] = {"-rf", " ", "*", "\x1b[2J", "\xff\xfe", "...", ".rm-0-0", "a\nb"};
+    static const char *const odd[] = {"-rf",      " ",   "*",       "\x1b[2J",
+                                      "\xff\xfe", "...", ".rm-0-0", "a\nb"};
     struct tool t;
     tool_init(&t);
     int d = scratch(&t);

@@ -16,8 +16,10 @@ static void bytes_on_the_wire_are_as_documented(void **state)
     buf_init(&b, 100);
     assert_int_equal(frame_put(&b, 16, "ab", 2), 0);
     assert_int_equal(b.len, 7);
-    assert_memory_equal(b.data, "\0\0\0\2\x10"
-                                "ab", 7);
+    assert_memory_equal(b.data,
+                        "\0\0\0\2\x10"
+                        "ab",
+                        7);
     buf_clear(&b);
     assert_int_equal(log_frame_put(&b, LOG_ERR, 0x0102030405060708ull, "x", 1), 0);
     assert_int_equal(b.len, LOG_FRAME_HEAD_BYTES + 1);

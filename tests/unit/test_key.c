@@ -16,8 +16,9 @@ static void ssh_keygens_key_is_read(void **state)
     struct tool t;
     tool_need("ssh-keygen");
     tool_init(&t);
-    assert_int_equal(TOOL_RUN(&t, NULL, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "me@here",
-                              "-f", tool_path(&t, "k")), 0);
+    assert_int_equal(TOOL_RUN(&t, NULL, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C",
+                              "me@here", "-f", tool_path(&t, "k")),
+                     0);
     struct buf text;
     struct err err = ERR_INIT;
     uint8_t sec[KEY_SEC_BYTES], pub[KEY_PUB_BYTES];
@@ -52,8 +53,8 @@ static void ssh_keygens_key_is_read(void **state)
 static void ssh_keygen_reads_our_key(void **state)
 {
     /* Comments of every length from 0 to 8 give every length of padding. */
-    static const char *const comments[] = {"", "1", "12", "123", "1234", "12345", "123456", "1234567",
-                                           "operator@creel"};
+    static const char *const comments[] = {"",      "1",      "12",      "123",           "1234",
+                                           "12345", "123456", "1234567", "operator@creel"};
     struct tool t;
     uint8_t pub[KEY_PUB_BYTES], sec[KEY_SEC_BYTES], back[KEY_SEC_BYTES];
     struct err err = ERR_INIT;
@@ -87,13 +88,15 @@ static void encrypted_and_foreign_keys_are_refused(void **state)
     tool_init(&t);
     buf_init(&text, 8192);
     assert_int_equal(TOOL_RUN(&t, NULL, "ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f",
-                              tool_path(&t, "enc")), 0);
+                              tool_path(&t, "enc")),
+                     0);
     tool_get(&t, "enc", &text);
     assert_int_equal(key_sec_parse(buf_str(&text), text.len, sec, &err), -ERR_USAGE);
     assert_non_null(strstr(err.msg, "encrypted"));
 
-    assert_int_equal(TOOL_RUN(&t, NULL, "ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f",
-                              tool_path(&t, "ec")), 0);
+    assert_int_equal(
+        TOOL_RUN(&t, NULL, "ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", tool_path(&t, "ec")),
+        0);
     buf_clear(&text);
     tool_get(&t, "ec", &text);
     assert_int_equal(key_sec_parse(buf_str(&text), text.len, sec, &err), -ERR_USAGE);
@@ -181,13 +184,18 @@ static void mismatched_halves_are_refused(void **state)
 static void public_lines(void **state)
 {
     static const char *const bad[] = {
-        "", " ", "\n", "ssh-ed25519", "ssh-ed25519 ", "ssh-ed25519 !!!!",
-        "ssh-rsa " GOOD,                                  /* type and blob disagree */
-        "ssh-ed25519 " GOOD "\nssh-ed25519 " GOOD,        /* two lines */
-        "ssh-ed25519 " GOOD "=",                          /* not canonical */
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5",               /* no key in it */
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAAA==",       /* empty key */
-        "ssh-ed25519 " GOOD "AAAA",                       /* trailing bytes */
+        "",
+        " ",
+        "\n",
+        "ssh-ed25519",
+        "ssh-ed25519 ",
+        "ssh-ed25519 !!!!",
+        "ssh-rsa " GOOD,                            /* type and blob disagree */
+        "ssh-ed25519 " GOOD "\nssh-ed25519 " GOOD,  /* two lines */
+        "ssh-ed25519 " GOOD "=",                    /* not canonical */
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5",         /* no key in it */
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAAA==", /* empty key */
+        "ssh-ed25519 " GOOD "AAAA",                 /* trailing bytes */
         "command=\"x\" ssh-ed25519 " GOOD,
         "ssh-ed25519 " GOOD " com\x1bment",
     };
@@ -198,7 +206,8 @@ static void public_lines(void **state)
         assert_int_equal(key_pub_parse(bad[i], pub, &err), -ERR_USAGE);
         assert_true(err.msg[0] != 0);
     }
-    static const char *const good[] = {"ssh-ed25519 " GOOD, "  ssh-ed25519\t" GOOD " a comment \r\n"};
+    static const char *const good[] = {"ssh-ed25519 " GOOD,
+                                       "  ssh-ed25519\t" GOOD " a comment \r\n"};
     for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
         assert_int_equal(key_pub_parse(good[i], pub, &err), 0);
         for (int k = 0; k < 32; k++)
@@ -217,9 +226,11 @@ static void public_lines(void **state)
 static void fingerprint_form(void **state)
 {
     assert_true(key_fingerprint_valid("SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"));
-    assert_false(key_fingerprint_valid("SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFV")); /* bits */
+    assert_false(
+        key_fingerprint_valid("SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFV")); /* bits */
     assert_false(key_fingerprint_valid("SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuF="));
     assert_false(key_fingerprint_valid("SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFUA"));
+    assert_false(key_fingerprint_valid("SHA512:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"));
     assert_false(key_fingerprint_valid("sha256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"));
     assert_false(key_fingerprint_valid(""));
 }

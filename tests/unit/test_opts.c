@@ -34,7 +34,7 @@ static struct err err;
 
 static int run(int stop, ...)
 {
-    char *argv[32] = {(char *)(uintptr_t)"prog"};
+    char *argv[32] = {(char *)(uintptr_t) "prog"};
     int argc = 1;
     va_list ap;
     va_start(ap, stop);
@@ -61,7 +61,8 @@ static void assert_usage(int r, const char *part)
 
 static void every_form(void **state)
 {
-    assert_int_equal(RUN("-f", "--host", "a", "--test=make check", "-t", "x", "pos", "--slots=7", "-"), 0);
+    assert_int_equal(
+        RUN("-f", "--host", "a", "--test=make check", "-t", "x", "pos", "--slots=7", "-"), 0);
     assert_true(o.follow);
     assert_false(o.yes);
     assert_string_equal(o.host, "a");
@@ -109,7 +110,8 @@ static void mistakes_have_their_line(void **state)
     assert_usage(RUN("--follow=1"), "--follow takes no value");
     assert_usage(RUN("--no-follow"), "unknown option --no-follow"); /* no variable sets it */
     assert_usage(RUN("--no-host"), "unknown option");
-    static const char *const bad[] = {"", "-1", "+1", " 1", "1 ", "0x1", "4294967296", "99999999999", "1.0"};
+    static const char *const bad[] = {"",    "-1",         "+1",          " 1", "1 ",
+                                      "0x1", "4294967296", "99999999999", "1.0"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
         assert_usage(RUN("--slots", bad[i]), "is not a whole number");
     assert_int_equal(RUN("--slots", "4294967295"), 0);

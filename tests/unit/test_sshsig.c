@@ -8,7 +8,8 @@
 static int verify(struct tool *t, const char *ns, const char *msg)
 {
     return TOOL_RUN(t, tool_put(t, "msg", msg, strlen(msg)), "ssh-keygen", "-Y", "verify", "-f",
-                    tool_path(t, "allowed"), "-I", "controller", "-n", ns, "-s", tool_path(t, "sig"));
+                    tool_path(t, "allowed"), "-I", "controller", "-n", ns, "-s",
+                    tool_path(t, "sig"));
 }
 
 static void ssh_keygen_verifies(void **state)

@@ -11,7 +11,10 @@
 
 #include "common/term.h"
 
-#define SPEC(in, out) {in, sizeof(in) - 1, out}
+#define SPEC(in, out)           \
+    {                           \
+        in, sizeof(in) - 1, out \
+    }
 
 static const struct {
     const char *in;
@@ -22,23 +25,33 @@ static const struct {
     SPEC("\x1b[2J\x1b]0;title\a", "\\x1b[2J\\x1b]0;title\\x07"),
     SPEC("over\rwritten\r\n", "over\\x0dwritten\\x0d\n"),
     SPEC("\0\b\v\f\x7f", "\\x00\\x08\\x0b\\x0c\\x7f"),
-    SPEC("\x9b" "31m", "\\x9b31m"),                             /* raw C1 CSI */
-    SPEC("\xc2\x9b" "31m\xc2\x85", "\\u{009b}31m\\u{0085}"),    /* U+009B, U+0085 */
-    SPEC("na\xc3\xafve \xe6\x97\xa5\xe6\x9c\xac \xf0\x9f\x98\x80", "na\xc3\xafve \xe6\x97\xa5\xe6\x9c\xac \xf0\x9f\x98\x80"),
-    SPEC("a\xe2\x80\xae" "b", "a\\u{202e}b"),                   /* right-to-left override */
-    SPEC("\xe2\x81\xa6\xe2\x81\xa9", "\\u{2066}\\u{2069}"),     /* isolates */
+    SPEC("\x9b"
+         "31m",
+         "\\x9b31m"), /* raw C1 CSI */
+    SPEC("\xc2\x9b"
+         "31m\xc2\x85",
+         "\\u{009b}31m\\u{0085}"), /* U+009B, U+0085 */
+    SPEC("na\xc3\xafve \xe6\x97\xa5\xe6\x9c\xac \xf0\x9f\x98\x80",
+         "na\xc3\xafve \xe6\x97\xa5\xe6\x9c\xac \xf0\x9f\x98\x80"),
+    SPEC("a\xe2\x80\xae"
+         "b",
+         "a\\u{202e}b"),                                    /* right-to-left override */
+    SPEC("\xe2\x81\xa6\xe2\x81\xa9", "\\u{2066}\\u{2069}"), /* isolates */
     SPEC("\xe2\x80\x8b\xe2\x80\x8f\xd8\x9c", "\\u{200b}\\u{200f}\\u{061c}"),
     SPEC("\xe2\x80\xa8\xe2\x80\xa9", "\\u{2028}\\u{2029}"),
     SPEC("\xe2\x81\xa0\xe2\x81\xa4\xef\xbb\xbf", "\\u{2060}\\u{2064}\\u{feff}"),
-    SPEC("\xf3\xa0\x81\x81", "\\u{e0041}"),                     /* a tag letter */
+    SPEC("\xf3\xa0\x81\x81", "\\u{e0041}"), /* a tag letter */
     SPEC("\xf3\xa0\x80\x80\xf3\xa0\x81\xbf", "\\u{e0000}\\u{e007f}"),
-    SPEC("\xc0\xaf\xe0\x80\xaf", "\\xc0\\xaf\\xe0\\x80\\xaf"),  /* overlong */
-    SPEC("\xed\xa0\x80", "\\xed\\xa0\\x80"),                    /* surrogate */
+    SPEC("\xc0\xaf\xe0\x80\xaf", "\\xc0\\xaf\\xe0\\x80\\xaf"), /* overlong */
+    SPEC("\xed\xa0\x80", "\\xed\\xa0\\x80"),                   /* surrogate */
     SPEC("\xf4\x90\x80\x80\xf5\xff", "\\xf4\\x90\\x80\\x80\\xf5\\xff"),
-    SPEC("\xf0\x9f\x98" "A", "\\xf0\\x9f\\x98" "A"),            /* cut short by a letter */
-    SPEC("\xe2\x80\x1b[m", "\\xe2\\x80\\x1b[m"),                /* cut short by ESC */
-    SPEC("\xe2\xe2\x80\xae", "\\xe2\\u{202e}"),                 /* a lead byte in a lead's place */
-    SPEC("\xe2\x80", "\\xe2\\x80"),                             /* cut short by the end */
+    SPEC("\xf0\x9f\x98"
+         "A",
+         "\\xf0\\x9f\\x98"
+         "A"),                                   /* cut short by a letter */
+    SPEC("\xe2\x80\x1b[m", "\\xe2\\x80\\x1b[m"), /* cut short by ESC */
+    SPEC("\xe2\xe2\x80\xae", "\\xe2\\u{202e}"),  /* a lead byte in a lead's place */
+    SPEC("\xe2\x80", "\\xe2\\x80"),              /* cut short by the end */
     SPEC("back\\slash", "back\\slash"),
 };
 

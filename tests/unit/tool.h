@@ -21,8 +21,8 @@
 #include "common/file.h"
 
 struct tool {
-    char dir[64];     /* scratch, removed by tool_done */
-    char out[16384];  /* the last run's stdout and stderr */
+    char dir[64];    /* scratch, removed by tool_done */
+    char out[16384]; /* the last run's stdout and stderr */
 };
 
 static inline void tool_init(struct tool *t)
@@ -49,7 +49,8 @@ static inline const char *tool_path(const struct tool *t, const char *name)
     return path;
 }
 
-static inline const char *tool_put(const struct tool *t, const char *name, const void *bytes, size_t n)
+static inline const char *tool_put(const struct tool *t, const char *name, const void *bytes,
+                                   size_t n)
 {
     const char *path = tool_path(t, name);
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -113,7 +114,8 @@ static inline void tool_need(const char *program)
     const char *must = getenv("CREEL_MUST_WORK");
     if (must && strcmp(must, "1") == 0)
         fail_msg("%s is not installed, and CREEL_MUST_WORK=1", program);
-    print_message("SKIP: %s is not installed: nothing that is not ours judged these bytes\n", program);
+    print_message("SKIP: %s is not installed: nothing that is not ours judged these bytes\n",
+                  program);
     skip();
 }
 
