@@ -212,16 +212,9 @@ static const struct json_field subject_digest_fields[] = {
 };
 SHAPE(subject_digest);
 
-static const struct json_field subject_annotations_fields[] = {
-    JSON_ROW_AS(S, U64, r.patch_bytes, "bytes"),
-    JSON_END,
-};
-SHAPE(subject_annotations);
-
 static const struct json_field subject_fields[] = {
     JSON_ROW_AS(S, TEXT, subject, "name"),
     JSON_GROUP("digest", &subject_digest_shape),
-    JSON_GROUP("annotations", &subject_annotations_shape),
     JSON_END,
 };
 SHAPE(subject);
@@ -338,6 +331,13 @@ static const struct json_field step_fields[] = {
 };
 static const struct json_shape step_shape = {sizeof(struct step_result), step_fields};
 
+/* Not an annotation of the subject: the older readers of Statement v1 know only name and digest. */
+static const struct json_field patch_fields[] = {
+    JSON_ROW_AS(S, U64, r.patch_bytes, "bytes"),
+    JSON_END,
+};
+SHAPE(patch);
+
 static const struct json_field usage_fields[] = {
     JSON_ROW_AS(S, U64, r.wall_ms, "wall_ms"),
     JSON_ROW_AS(S, U64, r.cpu_ms, "cpu_ms"),
@@ -355,6 +355,7 @@ static const struct json_field run_fields[] = {
     JSON_ROW_AS(S, ENUM, r.outcome, "creel_outcome", .names = outcome_names),
     JSON_ROW_AS(S, PROSE, r.reason, "creel_reason"),
     JSON_ROW_AS(S, LIST, r.steps, "creel_steps", .shape = &step_shape, .max = RESULT_STEPS_MAX),
+    JSON_GROUP("creel_patch", &patch_shape),
     JSON_GROUP("creel_usage", &usage_shape),
     JSON_END,
 };

@@ -109,7 +109,7 @@ static void public_form(void **state)
     encode(&r, &b);
     has(&b, "{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[{\"name\":\"patch\","
             "\"digest\":{\"sha256\":\"070e15");
-    has(&b, "\"gitCommit\":\"" SAMPLE_COMMIT "\"},\"annotations\":{\"bytes\":\"512\"}}],"
+    has(&b, "\"gitCommit\":\"" SAMPLE_COMMIT "\"}}],"
             "\"predicateType\":\"https://slsa.dev/provenance/v1\",\"predicate\":{"
             "\"buildDefinition\":{\"buildType\":\"https://creel.dev/task/v1\","
             "\"externalParameters\":{\"task\":\"" SAMPLE_ID "\",\"attempt\":\"" SAMPLE_ATTEMPT
@@ -131,7 +131,7 @@ static void public_form(void **state)
     make_unchanged(&r);
     encode(&r, &b);
     has(&b, "\"subject\":[{\"name\":\"unchanged\",\"digest\":{\"sha256\":\"" EMPTY_SHA256
-            "\",\"gitCommit\":\"" SAMPLE_ROOT "\"},\"annotations\":{\"bytes\":\"0\"}}]");
+            "\",\"gitCommit\":\"" SAMPLE_ROOT "\"}}]");
     buf_done(&b);
     result_done(&r);
 }
