@@ -29,7 +29,7 @@ struct env {
     char git_dir[PATH_MAX + 16];
     char alternates[2 * PATH_MAX + 64];
     char path[ENV_TEXT_MAX];
-    char *v[16];
+    char *v[20];
 };
 
 /* Quoted, so that a colon in a path is not a separator (git since 2.11). */
@@ -54,7 +54,8 @@ static void env_make(struct env *e, const struct git_child *g)
         "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
         "GIT_ATTR_NOSYSTEM=1",   "GIT_TERMINAL_PROMPT=0",
         "GIT_OPTIONAL_LOCKS=0",  "GIT_NO_REPLACE_OBJECTS=1",
-        "GIT_NO_LAZY_FETCH=1",
+        "GIT_NO_LAZY_FETCH=1",   "GIT_COMMITTER_NAME=creel",
+        "GIT_COMMITTER_EMAIL=creel@creel.invalid",
     };
     const char *path = getenv("PATH");
     size_t n = 0;
@@ -139,6 +140,16 @@ static void drain_both(int out, int errfd, struct buf *to, struct buf *complaint
     }
 }
 
+/* The verb: the first word that is neither an option nor the value of -c. */
+static const char *verb(const struct git_child *g)
+{
+    size_t i = 0;
+    while (g->args[i] != NULL && strcmp(g->args[i], "-c") == 0 && g->args[i + 1] != NULL) {
+        i += 2;
+    }
+    return g->args[i] != NULL ? g->args[i] : "?";
+}
+
 /* The last line that says something, without git's own prefix. */
 static int complain(const struct git_child *g, struct buf *complaint, struct err *err)
 {
@@ -152,7 +163,7 @@ static int complain(const struct git_child *g, struct buf *complaint, struct err
     if (strncmp(line, "fatal: ", 7) == 0) {
         line += 7;
     }
-    return err_set(err, ERR_FAIL, "git %s: %s", g->args[0], line);
+    return err_set(err, ERR_FAIL, "git %s: %s", verb(g), line);
 }
 
 int git_child_run(const struct git_child *g, struct buf *out, struct err *err)
@@ -179,7 +190,7 @@ int git_child_run(const struct git_child *g, struct buf *out, struct err *err)
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
         rc = complain(g, &complaint, err);
     } else if (out->failed) {
-        rc = err_set(err, ERR_FAIL, "git %s printed more than expected", g->args[0]);
+        rc = err_set(err, ERR_FAIL, "git %s printed more than expected", verb(g));
     }
 out:
     for (int i = 0; i < 2; i++) {

@@ -105,7 +105,7 @@ static int flag_link(struct import *im, const char *path, const git_oid *oid, st
     utf8_copy(why, sizeof(why), buf_str(&text));
     buf_done(&text);
     git_odb_object_free(object);
-    return import_flag(im, fault != NULL ? "symlink-out" : "symlink", path, why, err);
+    return import_flag(im, "symlink", path, why, err);
 }
 
 /* Flags that follow from modes, sizes and content. */
@@ -232,12 +232,7 @@ static int flag_omitted(struct import *im, struct err *err)
         size_t keep = n < sizeof(line) - 1 ? n : sizeof(line) - 1;
         memcpy(line, text, keep);
         line[keep] = '\0';
-        char *why = strstr(line, ": ");
-        if (why != NULL) {
-            *why = '\0';
-            why += 2;
-        }
-        rc = import_flag(im, "omitted", line, why != NULL ? why : "was not collected", err);
+        rc = import_flag(im, "omitted", "", line, err);
         text += n + (text[n] == '\n' ? 1 : 0);
     }
     return rc;
