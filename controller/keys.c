@@ -111,11 +111,16 @@ static int private_check(const char *file, struct err *err)
     return 0;
 }
 
-int key_file_pub(const char *file, uint8_t out[static KEY_PUB_BYTES], struct err *err)
+int key_file_pub(const char *named, uint8_t out[static KEY_PUB_BYTES], struct err *err)
 {
+    char file[PATH_MAX]; /* a link to a key is the operator's own affair */
     uint8_t *sec = NULL;
     struct buf text;
-    int rc = private_check(file, err);
+    int rc;
+
+    if (!realpath(named, file))
+        return err_errno(err, ERR_USAGE, "key file %s", named);
+    rc = private_check(file, err);
 
     if (rc < 0)
         return rc;

@@ -2,6 +2,7 @@
 #include "controller/cli/cmd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,6 +43,33 @@ int cli_out(const struct buf *b, struct err *err)
     if (errno == EPIPE)
         return err_set(err, ERR_FAIL, "%s", "");
     return err_errno(err, ERR_FAIL, "cannot write to stdout");
+}
+
+static int read_all(int fd, struct buf *to)
+{
+    for (;;) {
+        uint8_t *room = buf_room(to, 1);
+        ssize_t n = room ? read(fd, room, to->cap > to->len ? to->cap - to->len : 1) : -1;
+
+        if (n < 0 && room && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return (int)n;
+        buf_wrote(to, (size_t)n);
+    }
+}
+
+int cli_read(const char *file, struct buf *to, struct err *err)
+{
+    int fd = strcmp(file, "-") == 0 ? dup(STDIN_FILENO) : open(file, O_RDONLY | O_CLOEXEC);
+    int rc = fd < 0 ? -1 : read_all(fd, to);
+
+    if (rc < 0 && to->failed)
+        rc = err_set(err, ERR_USAGE, "%s is over %zu KiB", file, to->max >> 10);
+    else if (rc < 0)
+        rc = err_errno(err, ERR_USAGE, "%s", file);
+    fd_close(&fd);
+    return rc;
 }
 
 void cli_say(const char *fmt, ...)

@@ -45,6 +45,9 @@ void cli_close(struct paths *paths, struct store *store);
 
 /* Writes all to stdout. A reader who went away is a failure without a message. */
 int cli_out(const struct buf *b, struct err *err);
+/* Appends a file that the operator named, whatever kind it is; "-" is stdin. `to`'s ceiling bounds
+ * it. -ERR_USAGE in one line. */
+int cli_read(const char *file, struct buf *to, struct err *err);
 /* One line of our own on stderr, control bytes that arguments bring in made visible. */
 void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Appends foreign text in one line, neutralised. */

@@ -1,12 +1,10 @@
 /* creel host add: a host is enrolled over a connection whose key the operator named beforehand. What
  * is pinned then: the SSH host key, and the runner's key that the checked connection showed.
  */
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "common/clock.h"
-#include "common/file.h"
 #include "controller/cli/verbs.h"
 #include "controller/probe.h"
 
@@ -59,7 +57,7 @@ static int key_file(const char *file, char fpr[static KEY_FPR_SIZE], struct err 
     int found = 0, rc;
 
     buf_init(&text, HOST_KEY_FILE_MAX);
-    rc = file_read(AT_FDCWD, file, &text, err);
+    rc = cli_read(file, &text, err);
     rest = (char *)text.data;
     while (rc == 0 && (line = strsep(&rest, "\n")) != NULL) {
         if (line[0] == '#' || strspn(line, " \t\r") == strlen(line))

@@ -301,14 +301,20 @@ static int queue(struct run *r, struct err *err)
 
 /* ---- following ---- */
 
-static int detached(struct run *r)
+static int detached(struct run *r, struct err *err)
 {
-    run_view_finish(&r->view, NULL);
+    int rc = run_view_finish(&r->view, err);
+
+    if (rc == 0 && r->o->json) {
+        run_event(&r->view, "detached");
+        emit_text(&r->view.out, "id", r->row.id);
+        rc = run_event_end(&r->view, err);
+    }
     cli_say("detached: the task goes on");
     cli_say("  creel logs -f %s     to watch it again", r->row.id);
     cli_say("  creel cancel %s      to end it", r->row.id);
     r->cli->status = 130;
-    return 0;
+    return rc;
 }
 
 static int end_event(struct run *r, const struct report *report, struct err *err)
@@ -358,7 +364,7 @@ static int follow(struct run *r, struct err *err)
     r->engine = f.engine;
     if (rc < 0)
         return rc;
-    rc = rc == 1 ? detached(r) : ended(r, &last, err);
+    rc = rc == 1 ? detached(r, err) : ended(r, &last, err);
     task_row_done(&last);
     return rc;
 }
@@ -380,8 +386,8 @@ static int go(struct run *r, struct err *err)
     struct plan plan = {&r->source, &r->host, &r->row};
     int rc = prepare(r, err);
 
-    rc = rc < 0 ? rc : plan_show(r, &plan, err);
     rc = rc < 0 ? rc : plan_check(&plan, err);
+    rc = rc < 0 ? rc : plan_show(r, &plan, err);
     rc = rc < 0 ? rc : ask(r, err);
     if (rc < 0)
         return rc;

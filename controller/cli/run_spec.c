@@ -3,12 +3,10 @@
  */
 #include "controller/cli/run_spec.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/file.h"
 #include "common/term.h"
 #include "controller/plan.h"
 
@@ -51,12 +49,9 @@ static int from_file(const char *file, struct run_spec *out, struct err *err)
     int rc;
 
     buf_init(&text, TASK_FILE_MAX);
-    rc = file_read(AT_FDCWD, file, &text, err);
+    rc = cli_read(file, &text, err);
     if (rc < 0)
-        rc = err_set(err, ERR_USAGE,
-                     "%s: cannot be read, or is over 1 MiB (a command stands after "
-                     "'--': creel run -- COMMAND...)",
-                     file);
+        rc = err_wrap(err, "task file (a command stands after '--')");
     else if (json_decode(&spec_shape, text.data, text.len, out, err) < 0)
         rc = (err->code = ERR_USAGE, err_wrap(err, "%s", file));
     buf_done(&text);

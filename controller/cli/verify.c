@@ -1,7 +1,6 @@
 /* creel verify: one signed document, checked offline against the keys we know: which type, who signed
  * it, and what it attests. Trusts nothing in the document before its signature held.
  */
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +8,6 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/file.h"
 #include "common/sha256.h"
 #include "controller/cli/report.h"
 #include "controller/cli/verbs.h"
@@ -69,10 +67,10 @@ static int keyring_file(struct keyring *k, const char *file, struct err *err)
     int rc;
 
     buf_init(&line, KEY_LINE_MAX);
-    rc = file_read(AT_FDCWD, file, &line, err);
+    rc = cli_read(file, &line, err);
     rc = rc < 0 ? rc : key_pub_parse(buf_str(&line), pub, err);
     if (rc < 0)
-        rc = (err->code = ERR_USAGE, err_wrap(err, "--key %s", file));
+        rc = err_set(err, ERR_USAGE, "--key %s does not hold one ssh-ed25519 line", file);
     else
         keyring_add(k, pub, SIGNER_GIVEN, "the given key");
     buf_done(&line);
@@ -125,7 +123,9 @@ static int log_check(const struct document *d, const char *file, struct err *err
         return err_set(err, ERR_USAGE, "--log goes with a result, this is the %s",
                        document_names[d->kind]);
     rc = logfile_open_file(file, &l, err);
-    rc = rc < 0 ? rc : logfile_digest(l, chain, err);
+    if (rc == 0 && logfile_digest(l, chain, err) < 0)
+        rc = err_set(err, ERR_TRUST, "%s is not the log that the result attests: it is no log",
+                     file);
     if (rc == 0 && (logfile_offset(l) != r->log_bytes || memcmp(chain, r->log_chain, 32) != 0))
         rc = err_set(err, ERR_TRUST, "%s is not the log that the result attests", file);
     logfile_close(l);
@@ -306,7 +306,7 @@ static int verify(struct cli *cli, void *opts, char **args, size_t nargs, struct
         return rc;
     buf_init(&text, DSSE_BYTES_MAX);
     k = calloc(1, sizeof(*k));
-    rc = k ? file_read(AT_FDCWD, args[0], &text, err) : err_set(err, ERR_FAIL, "out of memory");
+    rc = k ? cli_read(args[0], &text, err) : err_set(err, ERR_FAIL, "out of memory");
     if (rc == 0)
         rc = o->key ? keyring_file(k, o->key, err) : keyring_known(k, cli, err);
     if (rc == 0) {
