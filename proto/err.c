@@ -1,5 +1,5 @@
-/* Making errors: formatting into the caller's struct, neutral for terminals and for JSON whatever the
- * arguments were. Never allocates, never prints. */
+/* Making errors: formatting into the caller's struct, neutral for terminals and for JSON whatever
+ * the arguments were. Never allocates, never prints. */
 #include "proto/err.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* Making and checking task and attempt ids. Pure: the clock and the random bytes are the caller's. */
+/* Making and checking task and attempt ids. Pure: clock and random bytes are the caller's. */
 #include "proto/id.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* Reading JSON documents into structs by table. cJSON is known in this file alone, and only ever sees
- * bytes that json_scan.c has passed: it is used as a tree builder, not as a judge. */
+/* Reading JSON documents into structs by table. cJSON is known in this file alone, and only ever
+ * sees bytes that json_scan.c has passed: it is used as a tree builder, not as a judge. */
 #include "proto/json.h"
 
 #include <limits.h>

@@ -31,7 +31,7 @@ enum json_kind {
     JSON_HEX,   /* uint8_t[size] as 2*size lower-case hex digits */
     JSON_B64,   /* uint8_t[size] as padded standard base64, exact length, canonical */
     JSON_ENUM,  /* int; names[] is a NULL-terminated list, the value is the index */
-    JSON_BITS,  /* unsigned; an array of names from names[], bit i for names[i], in order, no repeats */
+    JSON_BITS,  /* unsigned; array of names[], bit i for names[i], in order, no repeats */
     JSON_CONST, /* no member: the value must be exactly the text `names[0]`; written always */
     JSON_OBJ,   /* struct member described by `shape` */
     JSON_LIST,  /* struct json_list member; elements described by `shape` */

@@ -203,7 +203,7 @@ static int key_compare(const void *a, const void *b, void *text)
     return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
 }
 
-/* Are keys[from..] all different? Sorted, so that an object of 4096 keys costs no more than that. */
+/* Are keys[from..] all different? Sorted: 4096 keys cost no more than sorting them does. */
 static int check_keys(struct scan *s, size_t from)
 {
     struct key *keys = (struct key *)(void *)s->keys.data + from;

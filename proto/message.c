@@ -13,8 +13,8 @@ const char *const channel_names[CHANNEL_COUNT + 1] = {
     [CHANNEL_RESULT] = "result",   [CHANNEL_CALL] = "call", [CHANNEL_COUNT] = NULL,
 };
 
-/* Each of the following checks judges what a table of fields cannot. They hold for what comes in and
- * for what goes out. */
+/* Each of the following checks judges what a table of fields cannot. They hold for what comes in
+ * and for what goes out. */
 static int check_attempt(const char *attempt, struct err *err)
 {
     if (!attempt_id_valid(attempt))

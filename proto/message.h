@@ -3,12 +3,12 @@
  * A channel begins with one HELLO from the controller that says what the channel carries; from then
  * on the table in message.c says which types are legal from which side on which kind of channel.
  *
- *   control: HELLO -> WELCOME, then ENVELOPE, CANCEL, WIPE, PING ->  and  <- ACCEPTED, REFUSED, STATE,
- *            ENDED, RECEIPT, PONG
+ *   control: HELLO -> WELCOME, then ENVELOPE, CANCEL, WIPE, PING ->
+ *            and <- ACCEPTED, REFUSED, STATE, ENDED, RECEIPT, PONG
  *   pack:    HELLO(attempt) -> then exactly pack_bytes raw bytes; <- PACK_OK or REFUSED, then EOF
  *   log:     HELLO(attempt, offset) -> ; <- raw log frames (proto/frame.h) from that byte of the
  *            attempt's log on, live, until the log is complete, then EOF
- *   result:  HELLO(attempt) -> ; <- RESULT (the DSSE document), then the patch pack's raw bytes, EOF
+ *   result:  HELLO(attempt) -> ; <- RESULT (the DSSE document), then the patch pack's bytes, EOF
  *   call:    one brokered call (reserved)
  *
  * On the stream kinds the runner may answer REFUSED instead and close.
@@ -94,7 +94,7 @@ struct msg_accepted {
 struct msg_refused {
     char attempt[ATTEMPT_ID_SIZE]; /* empty when the envelope never verified */
     int reason;                    /* enum refusal */
-    char detail[301];              /* JSON_PROSE; hostile like all else: neutralise before printing */
+    char detail[301];              /* JSON_PROSE; hostile: neutralise before printing */
 };
 
 struct msg_cancel {

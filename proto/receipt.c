@@ -1,4 +1,4 @@
-/* The receipt: what a wipe removed and how each removal was checked. Its table and its few checks. */
+/* The receipt: what a wipe removed and how each removal was checked. Its table and checks. */
 #include "proto/result.h"
 
 #include <string.h>

@@ -15,7 +15,14 @@
 #define RESULT_STEPS_MAX      256
 #define RECEIPT_TYPE          "https://creel.dev/receipt/v1"
 
-enum step_kind { STEP_CHECKOUT, STEP_SETUP, STEP_COMMAND, STEP_TEST, STEP_COLLECT, STEP_KIND_COUNT };
+enum step_kind {
+    STEP_CHECKOUT,
+    STEP_SETUP,
+    STEP_COMMAND,
+    STEP_TEST,
+    STEP_COLLECT,
+    STEP_KIND_COUNT,
+};
 extern const char *const step_kind_names[STEP_KIND_COUNT + 1];
 
 struct step_result {

@@ -1,5 +1,5 @@
-/* The signed task: its table, and what a table cannot say. Decoding trusts nothing, but is only ever
- * called on bytes whose signature held. */
+/* The signed task: its table, and what a table cannot say. Decoding trusts nothing, but is only
+ * ever called on bytes whose signature held. */
 #include "proto/task.h"
 
 #include <string.h>

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-/* The well-formed sequences of Unicode table 3-7: only the second byte's range depends on the first,
- * which is what shuts out overlong forms, surrogates and code points above U+10FFFF. */
+/* The well-formed sequences of Unicode table 3-7: only the second byte's range depends on the
+ * first, which is what shuts out overlong forms, surrogates and code points above U+10FFFF. */
 static bool second_ok(uint8_t first, uint8_t second)
 {
     switch (first) {

@@ -1,5 +1,5 @@
-/* Messages from any bytes (the first is the type): what is decoded goes out as one frame that decodes
- * to the same, and a failure names no type. */
+/* Messages from any bytes (the first is the type): what is decoded goes out as one frame that
+ * decodes to the same, and a failure names no type. */
 #include <string.h>
 
 #include "proto/message.h"

@@ -1,5 +1,6 @@
-/* Policies from any bytes, as typed and as a document: what a person's text sets is in range and has
- * a person's form; what fails changes nothing; a document that is read is written back the same. */
+/* Policies from any bytes, as typed and as a document: what a person's text sets is in range and
+ * has a person's form; what fails changes nothing; a document that is read is written back the
+ * same. */
 #include <string.h>
 
 #include "proto/policy.h"

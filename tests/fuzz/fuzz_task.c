@@ -1,5 +1,5 @@
-/* The signed task from any bytes: what is read satisfies task_check, is written in one form, and that
- * form reads back to itself. */
+/* The signed task from any bytes: what is read satisfies task_check, is written in one form, and
+ * that form reads back to itself. */
 #include <string.h>
 
 #include "proto/task.h"

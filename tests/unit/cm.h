@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-/* The call succeeds; its error's text is shown when it does not. Needs `struct err err` in scope. */
+/* The call succeeds, or its error's text is shown. Needs `struct err err` in scope. */
 #define assert_ok(call)                         \
     do {                                        \
         err = ERR_INIT;                         \

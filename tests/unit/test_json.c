@@ -246,7 +246,8 @@ static void elements_and_bytes_are_bounded(void **state)
 }
 
 /* 1 MiB of objects with as many long, almost equal keys as fit: the shape that is quadratic for a
- * reader that compares every key with every other. CPU time, generous: a quadratic one takes minutes. */
+ * reader that compares every key with every other. CPU time, generous: a quadratic one takes
+ * minutes. */
 static void duplicate_search_is_not_quadratic(void **state)
 {
     struct err err = ERR_INIT;
