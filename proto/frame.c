@@ -43,14 +43,15 @@ int frame_put(struct buf *to, uint8_t type, const void *payload, size_t len)
 int frame_get(const uint8_t *bytes, size_t len, struct frame *ret, size_t *ret_used,
               struct err *err)
 {
-    if (len < 4)
+    if (len < FRAME_HEAD_BYTES)
         return 0;
     uint32_t n = get_u32(bytes);
-    /* Judged before the rest has come: nobody waits or makes room for an impossible frame. */
+    /* Judged before the payload has come: nobody waits or makes room for an impossible frame. The
+     * head is there whole, so the caller can say what kind of frame it was. */
     if (n > FRAME_PAYLOAD_MAX)
         return err_set(err, ERR_FAIL, "frame of %u bytes is over the limit of %u", n,
                        FRAME_PAYLOAD_MAX);
-    if (len < FRAME_HEAD_BYTES || len - FRAME_HEAD_BYTES < n)
+    if (len - FRAME_HEAD_BYTES < n)
         return 0;
     *ret = (struct frame){.type = bytes[4], .payload = bytes + FRAME_HEAD_BYTES, .len = n};
     *ret_used = FRAME_HEAD_BYTES + (size_t)n;
