@@ -114,7 +114,7 @@ meson_tests()
         grep -v '^ *[0-9]*/[0-9]* .* OK ' "$meson_dir/tests.log" | tail -n 80
     sed -n 's|^ *[0-9]*/[0-9]* \(.*\)$|\1|p' "$meson_dir/tests.log" >"$meson_dir/tests.lines"
     while IFS= read -r meson_line; do
-        meson_name=$(printf '%s' "$meson_line" | sed 's/  *\(OK\|FAIL\|SKIP\|TIMEOUT\|ERROR\|EXPECTEDFAIL\).*//; s|^.* / ||')
+        meson_name=$(printf '%s' "$meson_line" | sed 's/  *\(OK\|FAIL\|SKIP\|TIMEOUT\|ERROR\|EXPECTEDFAIL\).*//; s|^.*:fuzz-corpus / |corpus of |; s|^.* / ||')
         case $meson_line in
         *' OK '*) pass "$meson_prefix: $meson_name" ;;
         *' SKIP '*) skip "$meson_prefix: $meson_name" 'it exits 77; run it by hand to see why' ;;
