@@ -19,7 +19,9 @@
 #define JSON_DEPTH_MAX 32
 #define JSON_BYTES_MAX (1u << 20)
 #define JSON_ITEMS_MAX 4096 /* elements of one array, keys of one object */
-#define JSON_STR_MAX   (64u << 10) /* bytes of one JSON_STRS string, unless the row's `max` says */
+/* Bytes of one JSON_STRS string, unless the row's `max` says: what Linux takes as one argument of a
+ * program (MAX_ARG_STRLEN without its NUL). */
+#define JSON_STR_MAX ((128u << 10) - 1)
 
 enum json_kind {
     JSON_TEXT,  /* char[size], NUL-terminated UTF-8 without control bytes; max = size - 1 bytes */

@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#define LINE_MAX_BYTES (128u << 10) /* Linux takes no longer argument (MAX_ARG_STRLEN) */
-
 bool oid_valid(const char *oid)
 {
     return strspn(oid, "0123456789abcdef") == TASK_OID_SIZE - 1 && oid[TASK_OID_SIZE - 1] == 0;
@@ -163,9 +161,9 @@ static const struct json_field task_fields[] = {
     JSON_ROW(struct task, B64, nonce),
     JSON_ROW(struct task, U64, fence),
     JSON_GROUP("repo", &repo_shape),
-    JSON_ROW(struct task, STRS, setup, .max = LINE_MAX_BYTES - 1),
-    JSON_ROW(struct task, STRS, command, .max = LINE_MAX_BYTES - 1),
-    JSON_ROW(struct task, STRS, tests, .max = LINE_MAX_BYTES - 1),
+    JSON_ROW(struct task, STRS, setup),
+    JSON_ROW(struct task, STRS, command),
+    JSON_ROW(struct task, STRS, tests),
     JSON_ROW(struct task, OBJ, policy, .shape = &policy_shape),
     JSON_GROUP("cnf", &cnf_shape),
     JSON_END,
