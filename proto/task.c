@@ -151,21 +151,13 @@ static const struct json_shape cnf_shape = {sizeof(struct task), cnf_fields};
 static const char *const task_types[] = {TASK_TYPE, NULL};
 
 static const struct json_field task_fields[] = {
-    JSON_FIXED("_type", task_types),
-    JSON_GROUP("task", &name_shape),
-    JSON_ROW(struct task, TEXT, iss),
-    JSON_GROUP("aud", &aud_shape),
-    JSON_ROW(struct task, U64, iat),
-    JSON_ROW(struct task, U64, nbf),
-    JSON_ROW(struct task, U64, exp),
-    JSON_ROW(struct task, B64, nonce),
-    JSON_ROW(struct task, U64, fence),
-    JSON_GROUP("repo", &repo_shape),
-    JSON_ROW(struct task, STRS, setup),
-    JSON_ROW(struct task, STRS, command),
-    JSON_ROW(struct task, STRS, tests),
-    JSON_ROW(struct task, OBJ, policy, .shape = &policy_shape),
-    JSON_GROUP("cnf", &cnf_shape),
-    JSON_END,
+    JSON_FIXED("_type", task_types),    JSON_GROUP("task", &name_shape),
+    JSON_ROW(struct task, TEXT, iss),   JSON_GROUP("aud", &aud_shape),
+    JSON_ROW(struct task, U64, iat),    JSON_ROW(struct task, U64, nbf),
+    JSON_ROW(struct task, U64, exp),    JSON_ROW(struct task, B64, nonce),
+    JSON_ROW(struct task, U64, fence),  JSON_GROUP("repo", &repo_shape),
+    JSON_ROW(struct task, STRS, setup), JSON_ROW(struct task, STRS, command),
+    JSON_ROW(struct task, STRS, tests), JSON_ROW(struct task, OBJ, policy, .shape = &policy_shape),
+    JSON_GROUP("cnf", &cnf_shape),      JSON_END,
 };
 const struct json_shape task_shape = {sizeof(struct task), task_fields};
