@@ -87,6 +87,7 @@ static const bool may[TASK_STATE_COUNT][TASK_STATE_COUNT] = {
             [TASK_IMPORTED] = true,
             [TASK_FAILED] = true, /* what came is not a result: bad signature, not importable */
             [TASK_STUCK] = true,
+            [TASK_REFUSED] = true, /* the runner could not make a result: its disk is full */
             [TASK_LOST] = true,
         },
     [TASK_IMPORTED] =

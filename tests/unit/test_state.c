@@ -7,14 +7,14 @@
 
 /* "from to" for every legal move that is not staying. Written out: the table itself is code. */
 static const char *const legal[] = {
-    "queued leased",     "queued failed",      "queued cancelled",   "queued refused",
-    "leased queued",     "leased sending",     "leased failed",      "leased cancelled",
-    "leased refused",    "sending queued",     "sending running",    "sending collecting",
-    "sending failed",    "sending stuck",      "sending cancelled",  "sending refused",
-    "sending lost",      "running collecting", "running failed",     "running stuck",
-    "running cancelled", "running refused",    "running lost",       "collecting imported",
-    "collecting failed", "collecting stuck",   "collecting lost",    "imported succeeded",
-    "imported failed",   "imported timed-out", "imported cancelled",
+    "queued leased",      "queued failed",      "queued cancelled",   "queued refused",
+    "leased queued",      "leased sending",     "leased failed",      "leased cancelled",
+    "leased refused",     "sending queued",     "sending running",    "sending collecting",
+    "sending failed",     "sending stuck",      "sending cancelled",  "sending refused",
+    "sending lost",       "running collecting", "running failed",     "running stuck",
+    "running cancelled",  "running refused",    "running lost",       "collecting imported",
+    "collecting failed",  "collecting refused", "collecting stuck",   "collecting lost",
+    "imported succeeded", "imported failed",    "imported timed-out", "imported cancelled",
 };
 
 static bool listed(int from, int to)
