@@ -337,6 +337,15 @@ static int load_envelope(struct attempt *a, struct err *err)
     return r;
 }
 
+/* Nothing can be done with it in this engine's life; it stands in the list so that no scan tries. */
+static void park(struct attempt *a, const struct err *err)
+{
+    diag(DIAG_ERROR, "task %s: %s", a->row.id, err->msg);
+    a->phase = PHASE_DONE;
+    a->slot = false;
+    a->host->slots_used--;
+}
+
 void attempt_resume(struct engine *e, struct task_row *row)
 {
     struct err err = ERR_INIT;
@@ -359,13 +368,17 @@ void attempt_resume(struct engine *e, struct task_row *row)
     if (r == 0 && a->row.result_stored)
         r = result_load(a, &err);
     if (r < 0) {
-        attempt_end(a, TASK_LOST, ERR_FAIL, "%.290s", err.msg);
-        attempt_drop(a);
+        /* A task whose result is stored is never lost: it stays as it is until an engine can read
+         * its files. */
+        if (a->row.result_stored)
+            park(a, &err);
+        else
+            attempt_end(a, TASK_LOST, ERR_FAIL, "%.290s", err.msg);
         return;
     }
     attempt_phase(a, a->row.result_stored ? PHASE_STORED : PHASE_DETACHED, 0);
     if (a->row.result_stored && !task_state_final((enum task_state)a->row.state))
-        result_import(a);
+        result_resume(a);
     if (h->state == HOST_READY)
         engine_host_reset(h, "reconnecting to learn what it still has");
     else
@@ -421,8 +434,9 @@ static void reattach(struct attempt *a, const struct msg_attempt *there)
     case ATTEMPT_CHECKOUT:
     case ATTEMPT_RUNNING:
     case ATTEMPT_COLLECTING:
-        if (set_state(a, TASK_RUNNING, "") == 0)
-            attempt_phase(a, PHASE_RUNNING, 0);
+        if (a->row.state == TASK_SENDING && set_state(a, TASK_RUNNING, "") < 0)
+            break;
+        attempt_phase(a, PHASE_RUNNING, 0);
         follow_log(a);
         break;
     case ATTEMPT_ENDED:

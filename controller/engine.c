@@ -230,10 +230,12 @@ static bool scan_row(struct engine *e, struct task_row *row)
     if (a != NULL) {
         if (row->cancel)
             attempt_cancel(a);
-        return true;
+        return a->phase != PHASE_DONE;
     }
     if (task_state_final((enum task_state)row->state)) {
-        if (!row->result_stored || row->wiped)
+        /* Only the wipe may still be owed, by a host that is still enrolled. */
+        if (!row->result_stored || row->wiped ||
+            engine_host_get(e, row->attempt_host, &err) == NULL)
             return false;
         attempt_resume(e, row);
         return true;
@@ -317,6 +319,14 @@ static void on_signal(uv_signal_t *handle, int signum)
     stop(handle->data);
 }
 
+static bool engine_busy(const struct engine *e)
+{
+    for (const struct attempt *a = e->attempts; a != NULL; a = a->next)
+        if (a->phase != PHASE_DONE)
+            return true;
+    return false;
+}
+
 static void on_beat(uv_timer_t *timer)
 {
     struct engine *e = timer->data;
@@ -325,7 +335,7 @@ static void on_beat(uv_timer_t *timer)
     snprintf(now, sizeof(now), "%llu", (unsigned long long)clock_wall_ms());
     if (store_meta_set(e->store, "heartbeat_ms", now, &err) < 0)
         engine_store_failed("heartbeat", &err);
-    if (e->idle_exit_s == 0 || e->attempts != NULL || e->nfollowers > 0 || e->idle_since_ms == 0)
+    if (e->idle_exit_s == 0 || engine_busy(e) || e->nfollowers > 0 || e->idle_since_ms == 0)
         return;
     if (uv_now(&e->loop) - e->idle_since_ms >= (uint64_t)e->idle_exit_s * 1000)
         stop(e);

@@ -189,6 +189,8 @@ int result_start(struct attempt *a, struct err *err);
 void result_stop(struct attempt *a);
 /* Reads result.json back (an engine restarted after it was stored). */
 int result_load(struct attempt *a, struct err *err);
+/* Goes on from a stored result: the import, or only the end when that was done. */
+void result_resume(struct attempt *a);
 /* Import what is stored, or finish at once when there is no patch. */
 void result_import(struct attempt *a);
 
