@@ -36,7 +36,7 @@ void plan_words(const struct strv *words, struct buf *to)
 
 static void label(struct buf *to, const char *name)
 {
-    buf_addf(to, "  %-12s", name);
+    buf_addf(to, "  %-14s", name);
 }
 
 static void line(struct buf *to, const char *name, const char *text)
@@ -88,7 +88,6 @@ static void limit_lines(const struct plan *p, struct buf *to)
     buf_addc(to, '\n');
     if (p->host->unenforceable) {
         label(to, "not enforced");
-        buf_addc(to, ' ');
         limit_list(p->host->unenforceable, to);
         buf_adds(to, " on this host: ");
         term_line(p->host->unenforceable_why, to);

@@ -126,7 +126,9 @@ void report_result_json(const struct report *r, struct buf *b)
 
 void report_duration(uint64_t ms, struct buf *b)
 {
-    if (ms < 60000)
+    if (ms < 1000)
+        buf_addf(b, "%u ms", (unsigned)ms);
+    else if (ms < 60000)
         buf_addf(b, "%u.%u s", (unsigned)(ms / 1000), (unsigned)(ms % 1000 / 100));
     else
         buf_addf(b, "%llu min %u s", (unsigned long long)(ms / 60000), (unsigned)(ms / 1000 % 60));

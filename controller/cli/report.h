@@ -26,7 +26,7 @@ void report_result_json(const struct report *r, struct buf *b);
 void report_text(const struct report *r, struct buf *b);
 /* Steps only, one a line. */
 void report_steps(const struct result *r, struct buf *b);
-/* "1.2 s", "3 min 4 s" */
+/* "12 ms", "1.2 s", "3 min 4 s" */
 void report_duration(uint64_t ms, struct buf *b);
 
 #endif

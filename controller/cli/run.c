@@ -301,9 +301,10 @@ static int queue(struct run *r, struct err *err)
 
 /* ---- following ---- */
 
+/* By Ctrl-C, or because nobody reads our stdout any more. */
 static int detached(struct run *r, struct err *err)
 {
-    int rc = run_view_finish(&r->view, err);
+    int rc = run_view_finish(&r->view, NULL);
 
     if (rc == 0 && r->o->json) {
         run_event(&r->view, "detached");
@@ -314,7 +315,7 @@ static int detached(struct run *r, struct err *err)
     cli_say("  creel logs -f %s     to watch it again", r->row.id);
     cli_say("  creel cancel %s      to end it", r->row.id);
     r->cli->status = 130;
-    return rc;
+    return 0;
 }
 
 static int end_event(struct run *r, const struct report *report, struct err *err)
@@ -363,7 +364,7 @@ static int follow(struct run *r, struct err *err)
     rc = follow_task(&f, &last, err);
     r->engine = f.engine;
     if (rc < 0)
-        return rc;
+        return err->msg[0] ? rc : detached(r, err);
     rc = rc == 1 ? detached(r, err) : ended(r, &last, err);
     task_row_done(&last);
     return rc;

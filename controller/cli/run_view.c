@@ -112,10 +112,18 @@ static int on_frame(void *arg, const struct log_frame *f, struct err *err)
 {
     struct run_view *v = arg;
 
-    if (v->json)
+    if (v->json) {
         log_event(v, f);
-    else
+    } else {
+        /* stdout and stderr may be one terminal: what came first is written first. */
+        if (f->stream == LOG_OUT ? v->other.len : v->out.len) {
+            int rc = on_flush(v, err);
+
+            if (rc < 0)
+                return rc;
+        }
         log_view_frame(&v->view, f, &v->out, &v->other);
+    }
     if (v->out.failed || v->other.failed)
         return err_set(err, ERR_FAIL, "out of memory");
     return v->out.len + v->other.len > VIEW_FLUSH ? on_flush(v, err) : 0;

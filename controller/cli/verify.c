@@ -311,7 +311,9 @@ static int verify(struct cli *cli, void *opts, char **args, size_t nargs, struct
         rc = o->key ? keyring_file(k, o->key, err) : keyring_known(k, cli, err);
     if (rc == 0) {
         rc = check(o, &text, k, err);
-        if (rc < 0 && err->msg[0])
+        if (rc == -ERR_FAIL && err->msg[0])
+            rc = err_wrap(err, "%s is no signed document of creel's", args[0]);
+        else if (rc < 0 && err->msg[0])
             rc = err_wrap(err, "%s", args[0]);
     }
     free(k);
