@@ -33,7 +33,7 @@ struct host_row {
     char program[65], kernel[129], unenforceable_why[201];
     unsigned slots, unenforceable;
     bool rooted, memory_cleared;
-    uint64_t fence; /* last one given out */
+    uint64_t fence;            /* last one given out */
     uint64_t added, last_seen; /* Unix seconds; 0 never */
 };
 
@@ -59,11 +59,11 @@ struct task_row {
     unsigned attempt_n;
     char attempt_host[HOST_NAME_SIZE];
     uint64_t fence;
-    uint64_t log_bytes;  /* log frames on disk and fsynced or at least written */
-    bool result_stored;  /* result.json and patch.pack are on disk, fsynced */
-    bool imported;       /* the importer has finished (review.json) */
-    bool wiped;          /* a receipt is stored */
-    int outcome;         /* enum outcome, once result_stored; else -1 */
+    uint64_t log_bytes;         /* log frames on disk and fsynced or at least written */
+    bool result_stored;         /* result.json and patch.pack are on disk, fsynced */
+    bool imported;              /* the importer has finished (review.json) */
+    bool wiped;                 /* a receipt is stored */
+    int outcome;                /* enum outcome, once result_stored; else -1 */
     char commit[TASK_OID_SIZE]; /* re-parented commit in quarantine; "" none */
 };
 
@@ -75,7 +75,8 @@ bool store_host_name_valid(const char *name);
 /* Hosts. put inserts; a name that exists is -ERR_USAGE. get: -ERR_USAGE when there is none. */
 int store_host_put(struct store *s, const struct host_row *h, struct err *err);
 int store_host_get(struct store *s, const char *name, struct host_row *out, struct err *err);
-int store_host_list(struct store *s, struct host_row **ret, size_t *ret_n, struct err *err); /* free() */
+int store_host_list(struct store *s, struct host_row **ret, size_t *ret_n,
+                    struct err *err); /* free() */
 int store_host_remove(struct store *s, const char *name, struct err *err);
 /* Records what a WELCOME said (program .. memory_cleared, last_seen), and with `pin` the runner key;
  * without it a runner key that differs from the pinned one is -ERR_TRUST and changes nothing. */
@@ -83,6 +84,18 @@ int store_host_seen(struct store *s, const char *name, const struct msg_welcome 
                     struct err *err);
 /* Records a pinned host key's full line once it was seen to match its fingerprint. */
 int store_host_key(struct store *s, const char *name, const char *line, struct err *err);
+
+/* Keys that hosts were enrolled with, also of hosts that were forgotten since: each attempt keeps the
+ * one that was pinned when it was leased. */
+struct runner_key_row {
+    char host[HOST_NAME_SIZE];
+    uint8_t key[KEY_PUB_BYTES];
+};
+int store_runner_keys(struct store *s, struct runner_key_row **ret, size_t *ret_n,
+                      struct err *err); /* free() */
+/* The key that signs for the current attempt. -ERR_USAGE when there is no attempt. */
+int store_task_runner_key(struct store *s, const char *id, uint8_t out[static KEY_PUB_BYTES],
+                          struct err *err);
 
 /* Tasks. */
 int store_task_add(struct store *s, const struct task_row *t, struct err *err);
@@ -93,14 +106,15 @@ void task_row_done(struct task_row *t);
 /* Newest first. `live`: only what an engine still has to act on: not final, or sent to a host that
  * is still enrolled and not refused there, and its result not imported or the host not wiped. Free
  * with task_rows_free. */
-int store_task_list(struct store *s, bool live, struct task_row **ret, size_t *ret_n, struct err *err);
+int store_task_list(struct store *s, bool live, struct task_row **ret, size_t *ret_n,
+                    struct err *err);
 void task_rows_free(struct task_row *rows, size_t n);
 /* Moves the state (task_state_may or -ERR_FAIL) and sets the reason ("" clears, NULL keeps). */
 int store_task_state(struct store *s, const char *id, enum task_state to, const char *reason,
                      struct err *err);
 /* Moves to a final state and records its exit code (enum err_code) and reason. */
-int store_task_end(struct store *s, const char *id, enum task_state to, int code, const char *reason,
-                   struct err *err);
+int store_task_end(struct store *s, const char *id, enum task_state to, int code,
+                   const char *reason, struct err *err);
 int store_task_reason(struct store *s, const char *id, const char *reason, struct err *err);
 /* Takes a lease: state leased, attempt_n + 1, host, fence = that host's next; all in one. A fence is
  * above every earlier one of the same host key, also after `host rm` and `host add`, and never below

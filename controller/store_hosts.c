@@ -239,6 +239,66 @@ int store_host_seen(struct store *s, const char *name, const struct msg_welcome 
     return store_end(s, rc, err);
 }
 
+static const struct column runner_key_columns[] = {
+    COLUMN(struct runner_key_row, TEXT, host),
+    COLUMN(struct runner_key_row, BLOB, key),
+};
+
+int store_runner_keys(struct store *s, struct runner_key_row **ret, size_t *ret_n, struct err *err)
+{
+    struct runner_key_row *rows = NULL, *more;
+    struct query q;
+    size_t n = 0;
+    int rc = query_init(&q, s,
+                        "SELECT name, runner_key FROM hosts WHERE runner_key_known"
+                        " UNION SELECT attempt_host, runner_key FROM attempts"
+                        " WHERE runner_key != zeroblob(32)",
+                        err);
+
+    while (rc == 0 && (rc = query_step(&q, err)) == 1) {
+        more = n < HOSTS_MAX ? realloc(rows, (n + 1) * sizeof(*rows)) : NULL;
+        if (!more) {
+            rc = err_set(err, ERR_FAIL, "too many hosts, or out of memory");
+            break;
+        }
+        rows = more;
+        rows[n] = (struct runner_key_row){0};
+        rc = columns_read(runner_key_columns, 2, &q, 0, &rows[n++], err);
+    }
+    query_done(&q);
+    if (rc < 0) {
+        free(rows);
+        return rc;
+    }
+    *ret = rows;
+    *ret_n = n;
+    return 0;
+}
+
+int store_task_runner_key(struct store *s, const char *id, uint8_t out[static KEY_PUB_BYTES],
+                          struct err *err)
+{
+    struct runner_key_row row = {0};
+    struct query q;
+    int rc = query_init(&q, s,
+                        "SELECT attempt_host, runner_key FROM attempts JOIN tasks"
+                        " ON task = id AND n = attempt_n WHERE id = ?",
+                        err);
+
+    if (rc == 0) {
+        query_text(&q, id);
+        rc = query_step(&q, err);
+        if (rc == 0)
+            rc = err_set(err, ERR_USAGE, "task %.40s has no attempt", id);
+        else if (rc == 1)
+            rc = columns_read(runner_key_columns, 2, &q, 0, &row, err);
+    }
+    query_done(&q);
+    if (rc == 0)
+        memcpy(out, row.key, KEY_PUB_BYTES);
+    return rc;
+}
+
 int store_host_key(struct store *s, const char *name, const char *line, struct err *err)
 {
     struct query q = {0};

@@ -286,19 +286,20 @@ static int fence_next(struct store *s, const char *host_key_fpr, uint64_t *ret, 
     return rc;
 }
 
-static int attempt_add(struct store *s, const char *id, const char *host, unsigned n,
+static int attempt_add(struct store *s, const char *id, const struct host_row *host, unsigned n,
                        uint64_t fence, struct err *err)
 {
     struct query q;
     int rc = query_init(&q, s,
-                        "INSERT INTO attempts (task, n, attempt_host, fence, leased_ms)"
-                        " VALUES (?, ?, ?, ?, ?)",
+                        "INSERT INTO attempts (task, n, attempt_host, runner_key, fence, leased_ms)"
+                        " VALUES (?, ?, ?, ?, ?, ?)",
                         err);
 
     if (rc == 0) {
         query_text(&q, id);
         query_int(&q, n);
-        query_text(&q, host);
+        query_text(&q, host->name);
+        query_blob(&q, host->runner_key, KEY_PUB_BYTES);
         query_int(&q, (int64_t)fence);
         query_int(&q, (int64_t)clock_wall_ms());
         rc = query_run(&q, NULL, err);
@@ -333,7 +334,7 @@ static int lease(struct store *s, const char *id, const char *host, unsigned *re
         rc = err_set(err, ERR_FAIL, "task %s is %s, only a queued one can be leased", id,
                      task_state_names[at.state]);
     rc = rc < 0 ? rc : fence_next(s, h.host_key_fpr, ret_fence, err);
-    rc = rc < 0 ? rc : attempt_add(s, id, host, at.n + 1, *ret_fence, err);
+    rc = rc < 0 ? rc : attempt_add(s, id, &h, at.n + 1, *ret_fence, err);
     rc = rc < 0 ? rc : attempt_number(s, id, at.n + 1, err);
     rc = rc < 0 ? rc : move(s, id, &at, TASK_LEASED, 0, "", err);
     *ret_n = at.n + 1;

@@ -23,16 +23,15 @@ static const struct opt options[] = {
     {.name = NULL},
 };
 
-static int differ(const struct init_opts *o, struct err *err)
+/* Looked at before anything is made. */
+static int files_check(const struct init_opts *o, struct err *err)
 {
     uint8_t signing[KEY_PUB_BYTES], login[KEY_PUB_BYTES];
-    int rc;
+    int rc = o->signing_key ? key_file_pub(o->signing_key, signing, err) : 0;
 
-    if (!o->signing_key || !o->ssh_key)
-        return 0;
-    rc = key_file_pub(o->signing_key, signing, err);
-    rc = rc < 0 ? rc : key_file_pub(o->ssh_key, login, err);
-    if (rc == 0 && memcmp(signing, login, sizeof(signing)) == 0)
+    if (rc == 0 && o->ssh_key)
+        rc = key_file_pub(o->ssh_key, login, err);
+    if (rc == 0 && o->signing_key && o->ssh_key && memcmp(signing, login, sizeof(signing)) == 0)
         rc = err_set(err, ERR_USAGE,
                      "the signing key and the login key must differ: whoever can log in to a host "
                      "must not be able to sign tasks");
@@ -90,7 +89,7 @@ static int init(struct cli *cli, void *opts, char **args, size_t nargs, struct e
     int rc = cli_nargs(nargs, 0, "init takes options only", err);
 
     (void)args;
-    rc = rc < 0 ? rc : differ(o, err);
+    rc = rc < 0 ? rc : files_check(o, err);
     rc = rc < 0 ? rc : paths_open(cli->state, true, &p, err);
     if (rc < 0)
         return rc;

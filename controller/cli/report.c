@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-static void load(const struct paths *p, const struct task_row *row, const struct host_row *h,
+static void load(const struct paths *p, const struct task_row *row, const uint8_t *key,
                  enum document_kind kind, struct document *doc, bool *have, struct report *out)
 {
     struct err err = ERR_INIT;
 
-    *have = document_load(p, row->id, kind, h->runner_key, doc, &err) == 0;
+    *have = document_load(p, row->id, kind, key, doc, &err) == 0;
     if (!*have) {
         document_done(doc);
         *doc = (struct document){0};
@@ -24,21 +24,19 @@ void report_load(const struct paths *p, struct store *s, const struct task_row *
                  struct report *out)
 {
     struct err err = ERR_INIT;
-    struct host_row h;
+    uint8_t key[KEY_PUB_BYTES];
 
     *out = (struct report){.row = row};
     if (row->attempt_n == 0 || (!row->result_stored && !row->wiped))
         return;
-    if (store_host_get(s, row->attempt_host, &h, &err) < 0 || !h.runner_key_known) {
-        snprintf(out->problem, sizeof(out->problem),
-                 "host %s is not enrolled any more: its signature cannot be checked",
-                 row->attempt_host);
+    if (store_task_runner_key(s, row->id, key, &err) < 0) {
+        snprintf(out->problem, sizeof(out->problem), "%s", err.msg);
         return;
     }
     if (row->result_stored)
-        load(p, row, &h, DOCUMENT_RESULT, &out->result, &out->have_result, out);
+        load(p, row, key, DOCUMENT_RESULT, &out->result, &out->have_result, out);
     if (row->wiped)
-        load(p, row, &h, DOCUMENT_RECEIPT, &out->receipt, &out->have_receipt, out);
+        load(p, row, key, DOCUMENT_RECEIPT, &out->receipt, &out->have_receipt, out);
 }
 
 void report_done(struct report *r)

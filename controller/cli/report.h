@@ -13,7 +13,7 @@ struct report {
     char problem[ERR_MSG_MAX]; /* a document is there but cannot be believed: why; else "" */
 };
 
-/* Loads result and receipt with the key that is pinned for the attempt's host. A document that does
+/* Loads result and receipt with the key that was pinned for the attempt. A document that does
  * not verify is told in `problem`. */
 void report_load(const struct paths *p, struct store *s, const struct task_row *row,
                  struct report *out);

@@ -15,8 +15,6 @@
 #include "controller/logfile.h"
 #include "controller/plan.h"
 
-#define KEYS_MAX 4096
-
 struct verify_opts {
     const char *key, *log;
     bool json;
@@ -43,21 +41,37 @@ static const struct opt options[] = {
 /* Whose key may sign what: the controller envelopes, a runner results and receipts. */
 enum signer { SIGNER_CONTROLLER, SIGNER_RUNNER, SIGNER_GIVEN };
 
+struct signer_info {
+    char name[HOST_NAME_SIZE];
+    enum signer signer;
+};
+
 struct keyring {
-    uint8_t keys[KEYS_MAX][KEY_PUB_BYTES];
-    char names[KEYS_MAX][HOST_NAME_SIZE];
-    enum signer signers[KEYS_MAX];
+    uint8_t (*keys)[KEY_PUB_BYTES]; /* owned, as is `who`; n of each */
+    struct signer_info *who;
     size_t n;
 };
+
+static void keyring_done(struct keyring *k)
+{
+    free(k->keys);
+    free(k->who);
+}
+
+/* Room for `n` keys in all. */
+static int keyring_init(struct keyring *k, size_t n, struct err *err)
+{
+    k->keys = calloc(n, sizeof(*k->keys));
+    k->who = calloc(n, sizeof(*k->who));
+    return k->keys && k->who ? 0 : err_set(err, ERR_FAIL, "out of memory");
+}
 
 static void keyring_add(struct keyring *k, const uint8_t pub[static KEY_PUB_BYTES],
                         enum signer signer, const char *name)
 {
-    if (k->n == KEYS_MAX)
-        return;
     memcpy(k->keys[k->n], pub, KEY_PUB_BYTES);
-    snprintf(k->names[k->n], HOST_NAME_SIZE, "%s", name);
-    k->signers[k->n++] = signer;
+    snprintf(k->who[k->n].name, HOST_NAME_SIZE, "%s", name);
+    k->who[k->n++].signer = signer;
 }
 
 static int keyring_file(struct keyring *k, const char *file, struct err *err)
@@ -68,10 +82,10 @@ static int keyring_file(struct keyring *k, const char *file, struct err *err)
 
     buf_init(&line, KEY_LINE_MAX);
     rc = cli_read(file, &line, err);
-    rc = rc < 0 ? rc : key_pub_parse(buf_str(&line), pub, err);
-    if (rc < 0)
+    if (rc == 0 && key_pub_parse(buf_str(&line), pub, err) < 0)
         rc = err_set(err, ERR_USAGE, "--key %s does not hold one ssh-ed25519 line", file);
-    else
+    rc = rc < 0 ? rc : keyring_init(k, 1, err);
+    if (rc == 0)
         keyring_add(k, pub, SIGNER_GIVEN, "the given key");
     buf_done(&line);
     return rc;
@@ -81,7 +95,7 @@ static int keyring_known(struct keyring *k, struct cli *cli, struct err *err)
 {
     struct paths p = {.rootfd = -1};
     struct store *s = NULL;
-    struct host_row *rows = NULL;
+    struct runner_key_row *rows = NULL;
     uint8_t pub[KEY_PUB_BYTES];
     size_t n = 0;
     int rc = cli_open(cli, &p, &s, err);
@@ -89,12 +103,12 @@ static int keyring_known(struct keyring *k, struct cli *cli, struct err *err)
     if (rc < 0)
         return err_wrap(err, "no --key given, and");
     rc = own_key_pub(&p, OWN_KEY_SIGNING, pub, err);
+    rc = rc < 0 ? rc : store_runner_keys(s, &rows, &n, err);
+    rc = rc < 0 ? rc : keyring_init(k, n + 1, err);
     if (rc == 0)
         keyring_add(k, pub, SIGNER_CONTROLLER, "this controller");
-    rc = rc < 0 ? rc : store_host_list(s, &rows, &n, err);
     for (size_t i = 0; rc == 0 && i < n; i++)
-        if (rows[i].runner_key_known)
-            keyring_add(k, rows[i].runner_key, SIGNER_RUNNER, rows[i].name);
+        keyring_add(k, rows[i].key, SIGNER_RUNNER, rows[i].host);
     free(rows);
     cli_close(&p, s);
     return rc;
@@ -102,14 +116,14 @@ static int keyring_known(struct keyring *k, struct cli *cli, struct err *err)
 
 static int role_check(const struct document *d, const struct keyring *k, struct err *err)
 {
-    enum signer signer = k->signers[d->key];
+    enum signer signer = k->who[d->key].signer;
     enum signer due = d->kind == DOCUMENT_ENVELOPE ? SIGNER_CONTROLLER : SIGNER_RUNNER;
 
     if (signer == SIGNER_GIVEN || signer == due)
         return 0;
     return err_set(err, ERR_TRUST, "it is %s %s, but %s may not sign those",
                    d->kind == DOCUMENT_ENVELOPE ? "an" : "a", document_names[d->kind],
-                   k->names[d->key]);
+                   k->who[d->key].name);
 }
 
 static int log_check(const struct document *d, const char *file, struct err *err)
@@ -228,7 +242,7 @@ static void attest_text(const struct document *d, const struct keyring *k,
 
     key_fingerprint(k->keys[d->key], fpr);
     buf_addf(b, "good signature: %s of task %s\n", document_names[d->kind], document_task(d));
-    buf_addf(b, "  %-12s %s (%s)\n", "signed by", fpr, k->names[d->key]);
+    buf_addf(b, "  %-12s %s (%s)\n", "signed by", fpr, k->who[d->key].name);
     switch (d->kind) {
     case DOCUMENT_ENVELOPE:
         task_facts(&d->u.task, b);
@@ -257,7 +271,7 @@ static void attest_json(const struct document *d, const struct keyring *k,
     emit_text(b, "document", document_names[d->kind]);
     emit_text(b, "task", document_task(d));
     emit_text(b, "signed_by", fpr);
-    emit_text(b, "signer", k->names[d->key]);
+    emit_text(b, "signer", k->who[d->key].name);
     emit_text(b, "payload_type", d->dsse.type);
     emit_hex(b, "sha256", d->sha256, sizeof(d->sha256));
     if (d->kind == DOCUMENT_RESULT)
@@ -298,25 +312,24 @@ static int check(const struct verify_opts *o, const struct buf *text, const stru
 static int verify(struct cli *cli, void *opts, char **args, size_t nargs, struct err *err)
 {
     const struct verify_opts *o = opts;
-    struct keyring *k = NULL;
+    struct keyring k = {0};
     struct buf text;
     int rc = cli_nargs(nargs, 1, "verify FILE", err);
 
     if (rc < 0)
         return rc;
     buf_init(&text, DSSE_BYTES_MAX);
-    k = calloc(1, sizeof(*k));
-    rc = k ? cli_read(args[0], &text, err) : err_set(err, ERR_FAIL, "out of memory");
+    rc = cli_read(args[0], &text, err);
     if (rc == 0)
-        rc = o->key ? keyring_file(k, o->key, err) : keyring_known(k, cli, err);
+        rc = o->key ? keyring_file(&k, o->key, err) : keyring_known(&k, cli, err);
     if (rc == 0) {
-        rc = check(o, &text, k, err);
+        rc = check(o, &text, &k, err);
         if (rc == -ERR_FAIL && err->msg[0])
             rc = err_wrap(err, "%s is no signed document of creel's", args[0]);
         else if (rc < 0 && err->msg[0])
             rc = err_wrap(err, "%s", args[0]);
     }
-    free(k);
+    keyring_done(&k);
     buf_done(&text);
     return rc;
 }

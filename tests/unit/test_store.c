@@ -308,6 +308,36 @@ static void fences_only_rise(void **state)
     task_row_done(&t);
 }
 
+/* What a host signed stays verifiable after the host is gone. */
+static void keys_of_forgotten_hosts_are_kept(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t want[KEY_PUB_BYTES], got[KEY_PUB_BYTES];
+    struct runner_key_row *rows;
+    uint64_t fence;
+    unsigned n;
+    size_t count;
+
+    host_there(f);
+    add(f, ID_A);
+    assert_int_equal(store_task_runner_key(f->s, ID_A, got, &err), -ERR_USAGE);
+    lease(f, ID_A, &n, &fence);
+    sample_bytes(want, sizeof(want), 9);
+    assert_ok(store_task_runner_key(f->s, ID_A, got, &err));
+    assert_memory_equal(got, want, sizeof(want));
+    assert_ok(store_runner_keys(f->s, &rows, &count, &err));
+    assert_int_equal(count, 1);
+    free(rows);
+    assert_ok(store_host_remove(f->s, "box", &err));
+    assert_ok(store_task_runner_key(f->s, ID_A, got, &err));
+    assert_memory_equal(got, want, sizeof(want));
+    assert_ok(store_runner_keys(f->s, &rows, &count, &err));
+    assert_int_equal(count, 1);
+    assert_string_equal(rows[0].host, "box");
+    assert_memory_equal(rows[0].key, want, sizeof(want));
+    free(rows);
+}
+
 /* The clock was far ahead once: fences still rise. */
 static void a_clock_set_back_does_not_lower_fences(void **state)
 {
@@ -533,6 +563,7 @@ int main(void)
         CASE(states_follow_their_table),
         CASE(long_reasons_are_cut_between_characters),
         CASE(fences_only_rise),
+        CASE(keys_of_forgotten_hosts_are_kept),
         CASE(a_clock_set_back_does_not_lower_fences),
         CASE(life_of_a_task),
         CASE(what_is_live),
