@@ -57,7 +57,7 @@ static void timer_closed(uv_handle_t *handle)
 }
 
 /* Lets go of host, streams and files. The struct itself goes when nothing points at it any more. */
-static void attempt_drop(struct attempt *a)
+void attempt_drop(struct attempt *a)
 {
     if (a->dead)
         return;
@@ -144,7 +144,7 @@ void attempt_phase(struct attempt *a, enum phase phase, unsigned deadline_s)
 
 /* ---- states in the store ---- */
 
-static int set_state(struct attempt *a, enum task_state state, const char *reason)
+int attempt_set_state(struct attempt *a, enum task_state state, const char *reason)
 {
     struct err err = ERR_INIT;
     if (a->row.state == (int)state && (reason == NULL || strcmp(reason, a->row.reason) == 0))
@@ -199,7 +199,7 @@ static void send_message(struct attempt *a, const struct msg *m)
         engine_host_reset(a->host, err.msg);
 }
 
-static void send_cancel(struct attempt *a)
+void attempt_send_cancel(struct attempt *a)
 {
     struct msg m = {.type = MSG_CANCEL};
     if (a->cancel_sent || a->host->state != HOST_READY)
@@ -286,7 +286,7 @@ static void on_signed(void *arg, const struct buf *envelope, const struct buf *s
         attempt_end(a, TASK_CANCELLED, ERR_CANCELLED, "cancelled before it began");
     } else if (keep_envelope(a, envelope, sshsig, &err) < 0) {
         attempt_end(a, TASK_FAILED, err.code, "%.290s", err.msg);
-    } else if (set_state(a, TASK_SENDING, "") == 0) {
+    } else if (attempt_set_state(a, TASK_SENDING, "") == 0) {
         if (a->host->state == HOST_READY)
             offer(a);
         else
@@ -396,7 +396,7 @@ static const struct msg_attempt *listed(const struct attempt *a, const struct ms
     return NULL;
 }
 
-static void follow_log(struct attempt *a)
+void attempt_follow_log(struct attempt *a)
 {
     struct err err = ERR_INIT;
     if (log_follow(a, &err) < 0) {
@@ -407,21 +407,21 @@ static void follow_log(struct attempt *a)
     }
 }
 
-static void send_pack(struct attempt *a)
+void attempt_send_pack(struct attempt *a)
 {
     struct err err = ERR_INIT;
-    if (set_state(a, TASK_RUNNING, "sending the source") < 0)
+    if (attempt_set_state(a, TASK_RUNNING, "sending the source") < 0)
         return;
     attempt_phase(a, PHASE_SENDING, SEND_S);
     if (pack_start(a, &err) < 0)
         attempt_end(a, TASK_FAILED, err.code, "%.290s", err.msg);
 }
 
-static void ended(struct attempt *a, uint64_t log_bytes)
+void attempt_ended(struct attempt *a, uint64_t log_bytes)
 {
     a->ended_log_bytes = log_bytes;
     attempt_phase(a, PHASE_DRAINING, DRAIN_S);
-    if (set_state(a, TASK_COLLECTING, "fetching the result") == 0)
+    if (attempt_set_state(a, TASK_COLLECTING, "fetching the result") == 0)
         attempt_log_complete(a);
 }
 
@@ -429,20 +429,20 @@ static void reattach(struct attempt *a, const struct msg_attempt *there)
 {
     switch ((enum attempt_state)there->state) {
     case ATTEMPT_ACCEPTED:
-        send_pack(a);
+        attempt_send_pack(a);
         break;
     case ATTEMPT_CHECKOUT:
     case ATTEMPT_RUNNING:
     case ATTEMPT_COLLECTING:
-        if (a->row.state == TASK_SENDING && set_state(a, TASK_RUNNING, "") < 0)
+        if (a->row.state == TASK_SENDING && attempt_set_state(a, TASK_RUNNING, "") < 0)
             break;
         attempt_phase(a, PHASE_RUNNING, 0);
-        follow_log(a);
+        attempt_follow_log(a);
         break;
     case ATTEMPT_ENDED:
-        if (a->row.state == TASK_SENDING && set_state(a, TASK_RUNNING, "") < 0)
+        if (a->row.state == TASK_SENDING && attempt_set_state(a, TASK_RUNNING, "") < 0)
             break;
-        ended(a, there->log_bytes);
+        attempt_ended(a, there->log_bytes);
         break;
     case ATTEMPT_WIPED:
     case ATTEMPT_STATE_COUNT:
@@ -451,7 +451,7 @@ static void reattach(struct attempt *a, const struct msg_attempt *there)
         break;
     }
     if (!a->dead && a->row.cancel)
-        send_cancel(a);
+        attempt_send_cancel(a);
 }
 
 void attempt_welcome(struct attempt *a, const struct msg_welcome *w)
@@ -503,100 +503,10 @@ void attempt_host_gone(struct attempt *a, const struct err *err)
     }
     attempt_phase(a, PHASE_DETACHED, 0);
     snprintf(reason, sizeof(reason), "%.220s; the work goes on there", err->msg);
-    set_state(a, (enum task_state)a->row.state, reason);
+    attempt_set_state(a, (enum task_state)a->row.state, reason);
 }
 
-/* ---- what the host says ---- */
-
-static enum err_code refusal_code(int reason)
-{
-    switch ((enum refusal)reason) {
-    case REFUSED_SIGNATURE:
-    case REFUSED_TYPE:
-    case REFUSED_AUDIENCE:
-    case REFUSED_NOT_YET:
-    case REFUSED_EXPIRED:
-    case REFUSED_REPLAY:
-    case REFUSED_FENCE:
-    case REFUSED_TOKEN:
-        return ERR_TRUST;
-    case REFUSED_INTERNAL:
-        return ERR_HOST;
-    case REFUSED_SIZE:
-    case REFUSED_MALFORMED:
-    case REFUSED_PAYLOAD:
-    case REFUSED_LIMIT:
-    case REFUSED_EGRESS:
-    case REFUSED_BUSY:
-    case REFUSED_PACK_DIGEST:
-    case REFUSED_PACK_SIZE:
-    case REFUSED_TREE:
-    case REFUSED_PROTOCOL:
-    case REFUSED_UNKNOWN:
-    case REFUSAL_COUNT:
-        break;
-    }
-    return ERR_REFUSED;
-}
-
-static void on_refused(struct attempt *a, const struct msg *m)
-{
-    const struct msg_refused *f = &m->u.refused;
-    const char *name = f->reason >= 0 && f->reason < REFUSAL_COUNT ? refusal_names[f->reason] : "?";
-    if (a->phase == PHASE_OFFERED && f->reason == REFUSED_BUSY) {
-        /* Evidence that it never began: it may be offered again under a new lease. */
-        broker_attempt_end(a->e->broker, a->id);
-        set_state(a, TASK_QUEUED, "the host has no free slot");
-        attempt_drop(a);
-    } else if (a->phase == PHASE_OFFERED && f->reason == REFUSED_REPLAY) {
-        attempt_end(a, TASK_LOST, ERR_TRUST,
-                    "host %s has had this envelope before and lost the attempt", a->host->name);
-    } else if (a->phase == PHASE_STORED) {
-        diag(DIAG_WARN, "task %s: host %s refused the wipe: %s %s", a->row.id, a->host->name, name,
-             f->detail);
-    } else {
-        attempt_end(a, TASK_REFUSED, refusal_code(f->reason), "host %s refused (%s): %.200s",
-                    a->host->name, name, f->detail);
-    }
-}
-
-static void on_accepted(struct attempt *a, const struct msg *m)
-{
-    (void)m;
-    send_pack(a);
-    if (!a->dead && a->row.cancel)
-        send_cancel(a);
-}
-
-static void on_pack_ok(struct attempt *a, const struct msg *m)
-{
-    (void)m;
-    attempt_phase(a, PHASE_RUNNING, 0);
-    if (set_state(a, TASK_RUNNING, "") == 0)
-        follow_log(a);
-}
-
-static void on_state(struct attempt *a, const struct msg *m)
-{
-    struct buf line;
-    if (a->phase != PHASE_RUNNING)
-        return;
-    if (m->u.state.state == ATTEMPT_COLLECTING) {
-        set_state(a, TASK_COLLECTING, "collecting");
-    } else if (a->row.state == TASK_RUNNING) {
-        buf_init(&line, 4096);
-        term_line(m->u.state.step, &line);
-        set_state(a, TASK_RUNNING, buf_str(&line));
-        buf_done(&line);
-    }
-}
-
-static void on_ended(struct attempt *a, const struct msg *m)
-{
-    pack_stop(a);
-    a->ended_pack_bytes = m->u.ended.pack_bytes;
-    ended(a, m->u.ended.log_bytes);
-}
+/* ---- steps that the streams report ---- */
 
 void attempt_log_complete(struct attempt *a)
 {
@@ -610,7 +520,7 @@ void attempt_log_complete(struct attempt *a)
         err_set(&err, ERR_TRUST, "host %s: the log is longer than it says", a->host->name);
         attempt_distrust(a, &err);
     } else if (a->log_stream == NULL) {
-        follow_log(a); /* the rest of it */
+        attempt_follow_log(a); /* the rest of it */
     }
 }
 
@@ -622,114 +532,9 @@ void attempt_stored(struct attempt *a)
     result_import(a);
 }
 
-static int receipt_verify(struct attempt *a, const struct msg *m, struct receipt *ret,
-                          struct err *err)
-{
-    struct dsse d = {0};
-    int r = dsse_parse(m->u.doc.bytes, m->u.doc.len, &d, err);
-    if (r == 0 && strcmp(d.type, DSSE_TYPE_RECEIPT) != 0)
-        r = err_set(err, ERR_TRUST, "its type is not a receipt's");
-    if (r == 0)
-        r = dsse_verify(&d, (const uint8_t(*)[KEY_PUB_BYTES]) & a->host->row.runner_key, 1,
-                        &(size_t){0}, err);
-    if (r == 0)
-        r = receipt_decode(d.body.data, d.body.len, ret, err);
-    dsse_done(&d);
-    return r;
-}
-
-static void keep_receipt(struct attempt *a, const struct msg *m, const struct receipt *rc)
-{
-    struct err err = ERR_INIT;
-    if (memcmp(rc->result_sha256, a->result_sha256, 32) != 0) {
-        diag(DIAG_ERROR, "task %s: the receipt is about another result", a->row.id);
-        return;
-    }
-    int dir = paths_task_dir(a->e->paths, a->row.id, false, &err);
-    int r =
-        dir < 0 ? dir : file_replace(dir, "receipt.json", m->u.doc.bytes, m->u.doc.len, 0600, &err);
-    fd_close(&dir);
-    if (r == 0)
-        r = store_task_wiped(a->e->store, a->row.id, &err);
-    if (r < 0) {
-        engine_store_failed("receipt", &err);
-        return;
-    }
-    if (!receipt_clean(rc))
-        diag(DIAG_WARN, "task %s: host %s says that not everything was wiped", a->row.id,
-             a->host->name);
-    a->row.wiped = true;
-    engine_notify(a->e);
-    if (task_state_final((enum task_state)a->row.state))
-        attempt_drop(a);
-    else
-        attempt_phase(a, PHASE_STORED, 0);
-}
-
-/* Receipts go past every attempt on the host; each looks whether it is its own. */
-static void on_receipt(struct attempt *a, const struct msg *m)
-{
-    struct err err = ERR_INIT;
-    struct receipt rc = {0};
-    if (receipt_verify(a, m, &rc, &err) < 0)
-        diag(DIAG_ERROR, "host %s: receipt: %s", a->host->name, err.msg);
-    else if (strcmp(rc.attempt, a->id) == 0 && !a->row.wiped)
-        keep_receipt(a, m, &rc);
-    receipt_done(&rc);
-}
-
 void attempt_cancel(struct attempt *a)
 {
     a->row.cancel = true;
     if (a->phase >= PHASE_SENDING && a->phase <= PHASE_RUNNING)
-        send_cancel(a);
-}
-
-/* Which message means what in which phase; an empty cell is a breach of the protocol. */
-typedef void attempt_message_cb(struct attempt *a, const struct msg *m);
-
-static const struct {
-    enum msg_type type;
-    attempt_message_cb *on[PHASE_COUNT];
-} legal[] = {
-    {MSG_ACCEPTED, {[PHASE_OFFERED] = on_accepted}},
-    {MSG_REFUSED,
-     {[PHASE_OFFERED] = on_refused,
-      [PHASE_SENDING] = on_refused,
-      [PHASE_RUNNING] = on_refused,
-      [PHASE_DRAINING] = on_refused,
-      [PHASE_FETCHING] = on_refused,
-      [PHASE_STORED] = on_refused}},
-    {MSG_PACK_OK, {[PHASE_SENDING] = on_pack_ok}},
-    {MSG_STATE,
-     {[PHASE_OFFERED] = on_state,
-      [PHASE_SENDING] = on_state,
-      [PHASE_RUNNING] = on_state,
-      [PHASE_DRAINING] = on_state,
-      [PHASE_FETCHING] = on_state,
-      [PHASE_STORED] = on_state}},
-    {MSG_ENDED,
-     {[PHASE_SENDING] = on_ended, [PHASE_RUNNING] = on_ended, [PHASE_DRAINING] = on_ended}},
-    {MSG_RECEIPT,
-     {[PHASE_SIGNING] = on_receipt,
-      [PHASE_OFFERED] = on_receipt,
-      [PHASE_SENDING] = on_receipt,
-      [PHASE_RUNNING] = on_receipt,
-      [PHASE_DRAINING] = on_receipt,
-      [PHASE_FETCHING] = on_receipt,
-      [PHASE_STORED] = on_receipt,
-      [PHASE_DETACHED] = on_receipt}},
-};
-
-void attempt_message(struct attempt *a, const struct msg *m)
-{
-    for (size_t i = 0; i < sizeof(legal) / sizeof(legal[0]); i++) {
-        if (legal[i].type == m->type && legal[i].on[a->phase] != NULL) {
-            legal[i].on[a->phase](a, m);
-            return;
-        }
-    }
-    diag(DIAG_WARN, "task %s: host %s said %s out of turn", a->row.id, a->host->name,
-         msg_name(m->type));
-    engine_host_reset(a->host, "it said something out of turn");
+        attempt_send_cancel(a);
 }

@@ -169,6 +169,14 @@ void attempt_free_all(struct engine *e);
 bool attempt_unhold(struct attempt *a);
 
 /* For attempt_*.c: */
+/* Lets go of host, streams and files; the store is not touched. */
+void attempt_drop(struct attempt *a);
+int attempt_set_state(struct attempt *a, enum task_state state, const char *reason);
+void attempt_send_pack(struct attempt *a);
+void attempt_send_cancel(struct attempt *a);
+void attempt_follow_log(struct attempt *a);
+/* The runner says that the attempt is over and how long its log is. */
+void attempt_ended(struct attempt *a, uint64_t log_bytes);
 void attempt_phase(struct attempt *a, enum phase phase, unsigned deadline_s);
 /* Ends the task: final state, exit code, reason; then DONE. */
 void attempt_end(struct attempt *a, enum task_state state, enum err_code code, const char *fmt, ...)

@@ -32,8 +32,9 @@ static int connect_engine(const struct paths *paths)
 static void become_engine(const struct paths *paths, const char *self, int readyfd)
 {
     char number[16];
-    int null = open("/dev/null", O_RDONLY);
-    int log = openat(paths->rootfd, "engine.log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int log = openat(paths->rootfd, "engine.log",
+                     O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (null < 0 || log < 0 || setsid() < 0)
         _exit(127);
     dup2(null, 0);

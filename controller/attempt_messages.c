@@ -1,0 +1,204 @@
+/* What a host says of an attempt: which message means what in which phase, in one table. Everything
+ * here comes from the host: out of turn it resets the session, never the task. */
+#include <string.h>
+#include <unistd.h>
+
+#include "common/diag.h"
+#include "common/file.h"
+#include "common/term.h"
+#include "controller/engine_internal.h"
+
+static enum err_code refusal_code(int reason)
+{
+    switch ((enum refusal)reason) {
+    case REFUSED_SIGNATURE:
+    case REFUSED_TYPE:
+    case REFUSED_AUDIENCE:
+    case REFUSED_NOT_YET:
+    case REFUSED_EXPIRED:
+    case REFUSED_REPLAY:
+    case REFUSED_FENCE:
+    case REFUSED_TOKEN:
+        return ERR_TRUST;
+    case REFUSED_INTERNAL:
+        return ERR_HOST;
+    case REFUSED_SIZE:
+    case REFUSED_MALFORMED:
+    case REFUSED_PAYLOAD:
+    case REFUSED_LIMIT:
+    case REFUSED_EGRESS:
+    case REFUSED_BUSY:
+    case REFUSED_PACK_DIGEST:
+    case REFUSED_PACK_SIZE:
+    case REFUSED_TREE:
+    case REFUSED_PROTOCOL:
+    case REFUSED_UNKNOWN:
+    case REFUSAL_COUNT:
+        break;
+    }
+    return ERR_REFUSED;
+}
+
+static void on_refused(struct attempt *a, const struct msg *m)
+{
+    const struct msg_refused *f = &m->u.refused;
+    const char *name = f->reason >= 0 && f->reason < REFUSAL_COUNT ? refusal_names[f->reason] : "?";
+    if (a->phase == PHASE_OFFERED && f->reason == REFUSED_BUSY) {
+        /* Evidence that it never began: it may be offered again under a new lease. */
+        broker_attempt_end(a->e->broker, a->id);
+        attempt_set_state(a, TASK_QUEUED, "the host has no free slot");
+        attempt_drop(a);
+    } else if (a->phase == PHASE_OFFERED && f->reason == REFUSED_REPLAY) {
+        attempt_end(a, TASK_LOST, ERR_TRUST,
+                    "host %s has had this envelope before and lost the attempt", a->host->name);
+    } else if (a->phase == PHASE_STORED) {
+        diag(DIAG_WARN, "task %s: host %s refused the wipe: %s %s", a->row.id, a->host->name, name,
+             f->detail);
+    } else {
+        attempt_end(a, TASK_REFUSED, refusal_code(f->reason), "host %s refused (%s): %.200s",
+                    a->host->name, name, f->detail);
+    }
+}
+
+static void on_accepted(struct attempt *a, const struct msg *m)
+{
+    (void)m;
+    attempt_send_pack(a);
+    if (!a->dead && a->row.cancel)
+        attempt_send_cancel(a);
+}
+
+static void on_pack_ok(struct attempt *a, const struct msg *m)
+{
+    (void)m;
+    attempt_phase(a, PHASE_RUNNING, 0);
+    if (attempt_set_state(a, TASK_RUNNING, "") == 0)
+        attempt_follow_log(a);
+}
+
+static void on_state(struct attempt *a, const struct msg *m)
+{
+    struct buf line;
+    if (a->phase != PHASE_RUNNING)
+        return;
+    if (m->u.state.state == ATTEMPT_COLLECTING) {
+        attempt_set_state(a, TASK_COLLECTING, "collecting");
+    } else if (a->row.state == TASK_RUNNING) {
+        buf_init(&line, 4096);
+        term_line(m->u.state.step, &line);
+        attempt_set_state(a, TASK_RUNNING, buf_str(&line));
+        buf_done(&line);
+    }
+}
+
+static void on_ended(struct attempt *a, const struct msg *m)
+{
+    pack_stop(a);
+    a->ended_pack_bytes = m->u.ended.pack_bytes;
+    attempt_ended(a, m->u.ended.log_bytes);
+}
+
+static int receipt_verify(struct attempt *a, const struct msg *m, struct receipt *ret,
+                          struct err *err)
+{
+    struct dsse d = {0};
+    int r = dsse_parse(m->u.doc.bytes, m->u.doc.len, &d, err);
+    if (r == 0 && strcmp(d.type, DSSE_TYPE_RECEIPT) != 0)
+        r = err_set(err, ERR_TRUST, "its type is not a receipt's");
+    if (r == 0)
+        r = dsse_verify(&d, (const uint8_t(*)[KEY_PUB_BYTES]) & a->host->row.runner_key, 1,
+                        &(size_t){0}, err);
+    if (r == 0)
+        r = receipt_decode(d.body.data, d.body.len, ret, err);
+    dsse_done(&d);
+    return r;
+}
+
+static void keep_receipt(struct attempt *a, const struct msg *m, const struct receipt *rc)
+{
+    struct err err = ERR_INIT;
+    if (memcmp(rc->result_sha256, a->result_sha256, 32) != 0) {
+        diag(DIAG_ERROR, "task %s: the receipt is about another result", a->row.id);
+        return;
+    }
+    int dir = paths_task_dir(a->e->paths, a->row.id, false, &err);
+    int r =
+        dir < 0 ? dir : file_replace(dir, "receipt.json", m->u.doc.bytes, m->u.doc.len, 0600, &err);
+    fd_close(&dir);
+    if (r == 0)
+        r = store_task_wiped(a->e->store, a->row.id, &err);
+    if (r < 0) {
+        engine_store_failed("receipt", &err);
+        return;
+    }
+    if (!receipt_clean(rc))
+        diag(DIAG_WARN, "task %s: host %s says that not everything was wiped", a->row.id,
+             a->host->name);
+    a->row.wiped = true;
+    engine_notify(a->e);
+    if (task_state_final((enum task_state)a->row.state))
+        attempt_drop(a);
+    else
+        attempt_phase(a, PHASE_STORED, 0);
+}
+
+/* Receipts go past every attempt on the host; each looks whether it is its own. */
+static void on_receipt(struct attempt *a, const struct msg *m)
+{
+    struct err err = ERR_INIT;
+    struct receipt rc = {0};
+    if (receipt_verify(a, m, &rc, &err) < 0)
+        diag(DIAG_ERROR, "host %s: receipt: %s", a->host->name, err.msg);
+    else if (strcmp(rc.attempt, a->id) == 0 && !a->row.wiped)
+        keep_receipt(a, m, &rc);
+    receipt_done(&rc);
+}
+
+/* Which message means what in which phase; an empty cell is a breach of the protocol. */
+typedef void attempt_message_cb(struct attempt *a, const struct msg *m);
+
+static const struct {
+    enum msg_type type;
+    attempt_message_cb *on[PHASE_COUNT];
+} legal[] = {
+    {MSG_ACCEPTED, {[PHASE_OFFERED] = on_accepted}},
+    {MSG_REFUSED,
+     {[PHASE_OFFERED] = on_refused,
+      [PHASE_SENDING] = on_refused,
+      [PHASE_RUNNING] = on_refused,
+      [PHASE_DRAINING] = on_refused,
+      [PHASE_FETCHING] = on_refused,
+      [PHASE_STORED] = on_refused}},
+    {MSG_PACK_OK, {[PHASE_SENDING] = on_pack_ok}},
+    {MSG_STATE,
+     {[PHASE_OFFERED] = on_state,
+      [PHASE_SENDING] = on_state,
+      [PHASE_RUNNING] = on_state,
+      [PHASE_DRAINING] = on_state,
+      [PHASE_FETCHING] = on_state,
+      [PHASE_STORED] = on_state}},
+    {MSG_ENDED,
+     {[PHASE_SENDING] = on_ended, [PHASE_RUNNING] = on_ended, [PHASE_DRAINING] = on_ended}},
+    {MSG_RECEIPT,
+     {[PHASE_SIGNING] = on_receipt,
+      [PHASE_OFFERED] = on_receipt,
+      [PHASE_SENDING] = on_receipt,
+      [PHASE_RUNNING] = on_receipt,
+      [PHASE_DRAINING] = on_receipt,
+      [PHASE_FETCHING] = on_receipt,
+      [PHASE_STORED] = on_receipt,
+      [PHASE_DETACHED] = on_receipt}},
+};
+
+void attempt_message(struct attempt *a, const struct msg *m)
+{
+    for (size_t i = 0; i < sizeof(legal) / sizeof(legal[0]); i++) {
+        if (legal[i].type == m->type && legal[i].on[a->phase] != NULL) {
+            legal[i].on[a->phase](a, m);
+            return;
+        }
+    }
+    diag(DIAG_WARN, "task %s: host %s said %s out of turn", a->row.id, a->host->name,
+         msg_name(m->type));
+    engine_host_reset(a->host, "it said something out of turn");
+}
