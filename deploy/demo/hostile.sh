@@ -16,7 +16,7 @@ GOT()
     printf 'GOT IT:  %-44s %s\n' "$1" "$2"
 }
 
-# try WHAT COMMAND... : it should fail, and the last line of why is shown.
+# try WHAT COMMAND... : it should fail, and why is shown.
 try()
 {
     what=$1
@@ -24,7 +24,8 @@ try()
     if why=$("$@" 2>&1); then
         GOT "$what" "$(printf '%s' "$why" | tail -n 1 | cut -c1-60)"
     else
-        blocked "$what" "$(printf '%s' "$why" | tail -n 1 | sed 's/^.*: \([^:]*\)$/\1/' | cut -c1-60)"
+        why=$(printf '%s' "$why" | head -n 1 | sed 's/^.*: \([^:]*\)$/\1/' | cut -c1-60)
+        blocked "$what" "${why:-no answer}"
     fi
 }
 
@@ -59,9 +60,8 @@ perl -e '
     kill 9, @born;
 '
 
-dd if=/dev/zero of=/task/fill bs=1M count=100000 2>/tmp/dd || true
-size=$(($(stat -c %s /task/fill 2>/dev/null || echo 0) / 1048576))
-blocked 'fill the disk' "stopped at $size MiB: $(sed -n 's/^dd: .*: \([^:]*\)$/\1/p' /tmp/dd)"
+why=$(dd if=/dev/zero of=/task/fill bs=1M count=100000 2>&1 | sed -n 's/^dd: .*: \([^:]*\)$/\1/p')
+blocked 'fill the disk' "stopped at $(($(stat -c %s /task/fill) / 1048576)) MiB: $why"
 rm -f /task/fill
 
 # A process that should outlive the task.
@@ -71,6 +71,7 @@ echo 'left:    a process that ignores SIGTERM               see below whether it
 
 # Code that would run on the operator's machine if anything there opened this as a repository.
 mark="$operator/pwned"
+mkdir -p .git/hooks
 for hook in post-checkout post-merge pre-commit post-commit reference-transaction; do
     printf '#!/bin/sh\necho "hook %s" >>"%s"\n' "$hook" "$mark" >".git/hooks/$hook"
     chmod +x ".git/hooks/$hook"

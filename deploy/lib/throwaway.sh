@@ -4,7 +4,7 @@
 # is below one directory, nothing of the system's or the user's own configuration is read.
 #
 #   DIR/host/      the host's side: host_key, sshd_config, authorized_keys, controllers, logs
-#   DIR/host/state DIR/host/run    the runner's directories
+#   DIR/host/state the runner's state directory; DIR/host/rundir names its run directory
 #   DIR/state      the operator's state directory (0700)
 #   DIR/env        to source: PATH, CREEL_STATE, CREEL_HOST, what may go unenforced here
 #
@@ -93,10 +93,26 @@ throwaway_keys()
     chmod 644 "$1/host/controllers" "$1/host/authorized_keys"
 }
 
+# throwaway_run DIR : the runner's run directory. On memory where there is enough of it, so that a log's
+# blocks do not stay on a disk.
+throwaway_run()
+{
+    if [ ! -s "$1/host/rundir" ]; then
+        throwaway_free=$(df -k --output=avail,fstype /dev/shm 2>/dev/null | awk '$2 == "tmpfs" { print $1 }')
+        if [ "${throwaway_free:-0}" -gt 500000 ] && [ -w /dev/shm ]; then
+            throwaway_shm=$(mktemp -d /dev/shm/creel-run.XXXXXX) && chmod 711 "$throwaway_shm"
+            echo "$throwaway_shm/run" >"$1/host/rundir"
+        else
+            echo "$1/host/run" >"$1/host/rundir"
+        fi
+    fi
+    cat "$1/host/rundir"
+}
+
 # throwaway_runner DIR : starts `creel-runner serve`; its output goes to DIR/host/runner.log.
 throwaway_runner()
 {
-    set -- "$1" --state "$1/host/state" --run "$1/host/run" --host-key "$1/host/host_key.pub" \
+    set -- "$1" --state "$1/host/state" --run "$(throwaway_run "$1")" --host-key "$1/host/host_key.pub" \
         --controllers "$1/host/controllers"
     throwaway_dir=$1
     shift
@@ -107,14 +123,14 @@ throwaway_runner()
     setsid "$THROWAWAY_BIN/runner/creel-runner" serve "$@" ${THROWAWAY_RUNNER_FLAGS:-} \
         </dev/null >>"$throwaway_dir/host/runner.log" 2>&1 3>&- &
     echo $! >"$throwaway_dir/host/runner.pid"
-    throwaway_wait 10 test -S "$throwaway_dir/host/run/runner.sock" ||
+    throwaway_wait 10 test -S "$(throwaway_run "$throwaway_dir")/runner.sock" ||
         throwaway_die "the runner did not start: $(tail -n 3 "$throwaway_dir/host/runner.log")"
 }
 
 throwaway_sshd_config()
 {
     # shellcheck disable=SC2153 # the caller's
-    sed -e "s|@RUNNER@|$THROWAWAY_BIN/runner/creel-runner|" -e "s|@RUN@|$1/host/run|" \
+    sed -e "s|@RUNNER@|$THROWAWAY_BIN/runner/creel-runner|" -e "s|@RUN@|$(throwaway_run "$1")|" \
         -e '/^#/d' -e '/^Match/d' -e '/AuthorizedKeysFile/d' -e 's/^    //' "$THROWAWAY_ROOT/deploy/sshd_creel.conf"
     cat <<TEXT
 Port $2
@@ -216,5 +232,8 @@ throwaway_down()
     fi
     throwaway_sshd_end "$1"
     throwaway_end "$1/host/runner.pid"
+    case $(cat "$1/host/rundir" 2>/dev/null) in
+    /dev/shm/creel-run.*/run) rm -rf "$(dirname "$(cat "$1/host/rundir")")" ;;
+    esac
     rm -rf "$1"
 }

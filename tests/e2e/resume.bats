@@ -127,7 +127,7 @@ engine_revive()
     creel logs -f --raw "$id" >followed 3>&- &
     throwaway_wait 20 grep -q once followed
     kill -9 "$(cat "$E2E/host/runner.pid")"
-    rm -f "$E2E/host/run/runner.sock"
+    rm -f "$(throwaway_run "$E2E")/runner.sock"
     sleep 0.3
     throwaway_runner "$E2E"
     wait_final "$id"
@@ -147,7 +147,7 @@ engine_revive()
     for pid in $(pgrep -P "$runner"); do kill -9 "$pid"; done
     throwaway_wait 10 throwaway_gone "$runner"
     ! pgrep -f '^sleep 61$' || false
-    rm -f "$E2E/host/run/runner.sock"
+    rm -f "$(throwaway_run "$E2E")/runner.sock"
     throwaway_runner "$E2E"
     wait_final "$id"
     wait
@@ -159,7 +159,7 @@ engine_revive()
     throwaway_wait 20 grep -q once followed
     throwaway_end "$E2E/host/runner.pid"
     ! pgrep -f '^sleep 62$' || false
-    [ -z "$(find "$E2E/host/run" -name '*.log' 2>/dev/null)" ]
+    [ -z "$(find "$(throwaway_run "$E2E")" -name '*.log' 2>/dev/null)" ]
     throwaway_runner "$E2E"
     wait_final "$id"
     wait

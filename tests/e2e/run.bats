@@ -158,7 +158,7 @@ END
         "$(payload "$BATS_TEST_TMPDIR/envelope" | jq -r .cnf.token_sha256)" ]
     # It was printed, so the log has it; nothing else on either side does.
     wait_receipt "$id"
-    found=$(grep -rlaF "$token" "$CREEL_STATE" "$E2E/host" || true)
+    found=$(grep -rlaF "$token" "$CREEL_STATE" "$E2E/host" "$(throwaway_run "$E2E")" || true)
     [ "$found" = "$CREEL_STATE/tasks/$id/log" ]
 }
 

@@ -27,7 +27,7 @@ teardown()
 
 wire()
 {
-    python3 "$TOOLS/wire.py" "$THROWAWAY_BIN/runner/creel-runner" attach --run "$E2E/host/run" -- "$@"
+    python3 "$TOOLS/wire.py" "$THROWAWAY_BIN/runner/creel-runner" attach --run "$(throwaway_run "$E2E")" -- "$@"
 }
 
 # refused REASON STEP... : the last frame is REFUSED with that reason.
