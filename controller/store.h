@@ -3,9 +3,10 @@
  * Every state is written before the act it names. Rows are plain structs, copied out; strings and
  * lists in them are owned by the caller's struct and freed by the *_done functions. Each function is
  * one transaction. Errors: ERR_FAIL with SQLite's words, or as said.
- * A task or host that a function names and that is not there is -ERR_USAGE. A reason, a log position
- * and the engine's heartbeat are written without waiting for the disk; everything else is durable
- * when its function returns.
+ * A task or host that a function names and that is not there is -ERR_USAGE. What is only observed (a
+ * reason, a log position, the states running, collecting and imported, a host's facts, the engine's
+ * heartbeat) is written without waiting for the disk; everything else is durable when its function
+ * returns.
  */
 #ifndef CONTROLLER_STORE_H
 #define CONTROLLER_STORE_H

@@ -102,6 +102,13 @@ static int mark_sent(struct store *s, const char *id, unsigned n, struct err *er
     return rc;
 }
 
+/* Running, collecting and imported are seen, not intended: an engine that comes back sees them again,
+ * so they need not wait for the disk. */
+static bool intended(enum task_state to)
+{
+    return to != TASK_RUNNING && to != TASK_COLLECTING && to != TASK_IMPORTED;
+}
+
 static int state_to(struct store *s, const char *id, enum task_state to, int code,
                     const char *reason, struct err *err)
 {
@@ -111,7 +118,7 @@ static int state_to(struct store *s, const char *id, enum task_state to, int cod
     /* Saying the same again costs no write. */
     if (rc == 0 && at.state == (int)to && (!reason || strcmp(reason, at.reason) == 0))
         return 0;
-    rc = rc < 0 ? rc : store_begin(s, true, err);
+    rc = rc < 0 ? rc : store_begin(s, intended(to), err);
     if (rc < 0)
         return rc;
     rc = task_at(s, id, &at, err);
