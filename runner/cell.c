@@ -119,8 +119,8 @@ int cell_open(const struct cell_setup *setup, struct cell *out, int *ret_pack, s
     int fds[FDPASS_MAX];
     size_t nfds = 0;
     uid_t owner = setup->rooted ? CELL_UID_BASE + setup->slot * CELL_UID_COUNT : geteuid();
-    int rc = cgroup_open(setup->cgroups, setup->slot, setup->task->policy.limits, owner, &c.cgroup,
-                         err);
+    int rc =
+        cgroup_open(setup->cgroups, setup->slot, setup->task->policy.limits, owner, &c.cgroup, err);
     if (rc == 0)
         rc = make_keeper(setup, &c, err);
     if (rc == 0)
@@ -273,9 +273,9 @@ struct warden_wiped cell_close(struct cell *c, const uint64_t *others, size_t no
     return w;
 }
 
-static const char userns_help[] =
-    "user namespaces are forbidden to this user; run the runner as root, or on Ubuntu 24.04 install "
-    "the AppArmor profile in deploy/apparmor";
+static const char userns_help[] = "user namespaces are forbidden to this user; run the runner as "
+                                  "root, or on Ubuntu 24.04 install "
+                                  "the AppArmor profile in deploy/apparmor";
 
 int cell_probe(bool rooted, struct err *err)
 {

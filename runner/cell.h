@@ -39,7 +39,7 @@ struct cell {
     struct cgroup cgroup;
 };
 
-#define CELL_NONE                                                                                  \
+#define CELL_NONE \
     ((struct cell){.pid = -1, .pidfd = -1, .ctl = -1, .watch = -1, .cgroup = CGROUP_NONE})
 
 /* Makes the keeper, its namespaces and the attempt's disk. ret_pack: where the source pack goes. */
@@ -68,13 +68,13 @@ int cell_probe(bool rooted, struct err *err);
 
 /* The records between warden and keeper (cell.c, keeper.c). */
 enum cell_op {
-    CELL_GO = 1,  /* -> READY, fds: [pack, watch]. Ids are mapped */
+    CELL_GO = 1, /* -> READY, fds: [pack, watch]. Ids are mapped */
     CELL_READY,
-    CELL_START,   /* phase. -> STARTED, fds: [pipes] */
+    CELL_START, /* phase. -> STARTED, fds: [pipes] */
     CELL_STARTED,
-    CELL_ENDED,   /* event; fds: [patch] or none */
-    CELL_KILL,    /* no answer */
-    CELL_CLOSE,   /* no answer; the keeper forgets its secrets and exits */
+    CELL_ENDED, /* event; fds: [patch] or none */
+    CELL_KILL,  /* no answer */
+    CELL_CLOSE, /* no answer; the keeper forgets its secrets and exits */
 };
 
 struct cell_msg {

@@ -165,8 +165,9 @@ static int open_own(char why[static 160])
     if (dir < 0 || get(dir, "cgroup.controllers", controllers, sizeof controllers) < 0 ||
         !has_word(controllers, "memory") || !has_word(controllers, "pids") ||
         !has_word(controllers, "cpu")) {
-        snprintf(why, 160, "this kernel offers no cgroup v2 memory, pids, cpu controllers here; use "
-                           "a host with cgroup v2 and give the runner's unit Delegate=yes");
+        snprintf(why, 160,
+                 "this kernel offers no cgroup v2 memory, pids, cpu controllers here; use "
+                 "a host with cgroup v2 and give the runner's unit Delegate=yes");
         fd_close(&dir);
     }
     return dir;

@@ -42,7 +42,8 @@ static int parse_keys(struct buf *text, struct controller_keys *keys, struct err
             return rc;
     }
     if (keys->n == 0)
-        return err_set(err, ERR_USAGE, "no key in it; put the line of `creel key show --ssh` there");
+        return err_set(err, ERR_USAGE,
+                       "no key in it; put the line of `creel key show --ssh` there");
     return 0;
 }
 

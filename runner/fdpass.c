@@ -20,8 +20,7 @@ void fds_close(int *fds, size_t n)
         fd_close(&fds[i]);
 }
 
-int fdpass_send(int sock, const void *bytes, size_t n, const int *fds, size_t nfds,
-                struct err *err)
+int fdpass_send(int sock, const void *bytes, size_t n, const int *fds, size_t nfds, struct err *err)
 {
     union control control = {0};
     struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = n};

@@ -63,8 +63,8 @@ static int take_stdio(int input, const int pipes[static JAIL_PIPES], int tool, s
 {
     int in = input >= 0 ? input : open("/dev/null", O_RDONLY | O_CLOEXEC);
     const int keep[] = {pipes[JAIL_STATUS], tool};
-    if (in < 0 || dup2(in, 0) < 0 || dup2(pipes[JAIL_OUT], 1) < 0 ||
-        dup2(pipes[JAIL_ERR], 2) < 0 || fds_keep_only(keep, 2) < 0)
+    if (in < 0 || dup2(in, 0) < 0 || dup2(pipes[JAIL_OUT], 1) < 0 || dup2(pipes[JAIL_ERR], 2) < 0 ||
+        fds_keep_only(keep, 2) < 0)
         return err_errno(err, ERR_FAIL, "the jail's descriptors cannot be set");
     return 0;
 }
@@ -138,8 +138,8 @@ int jail_start(const struct jail_spec *spec, struct jail *out, int ret_pipes[sta
     int rc = -1, reads[JAIL_PIPES] = {-1, -1, -1}, writes[JAIL_PIPES] = {-1, -1, -1};
     struct jail j = JAIL_NONE;
     int npipes = spec->phase == WARDEN_RUN ? JAIL_PIPES : JAIL_STATUS;
-    j.report = mmap(NULL, sizeof *j.report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-                    0);
+    j.report =
+        mmap(NULL, sizeof *j.report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (j.report == MAP_FAILED) {
         j.report = NULL;
         rc = err_errno(err, ERR_FAIL, "no memory for a jail");

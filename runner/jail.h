@@ -24,18 +24,18 @@ enum { JAIL_OUT, JAIL_ERR, JAIL_STATUS, JAIL_PIPES }; /* the pipes of a phase */
 struct jail_spec {
     enum warden_phase phase;
     const struct task *task;
-    const uint8_t *token;                 /* TASK_TOKEN_BYTES */
+    const uint8_t *token; /* TASK_TOKEN_BYTES */
     const struct seccomp_filter *filter;
-    int tool;   /* the tree tool, opened on the host */
-    int cgroup; /* the jail's cgroup, or -1 */
-    int input;  /* the first process's stdin, or -1 for /dev/null */
+    int tool;    /* the tree tool, opened on the host */
+    int cgroup;  /* the jail's cgroup, or -1 */
+    int input;   /* the first process's stdin, or -1 for /dev/null */
     bool rooted; /* the user namespace maps a range, and its root makes the jail */
 };
 
 /* Written by the jail's first process, read by the keeper when it is reaped. Shared memory that no
  * program of a task ever has mapped. */
 struct jail_report {
-    int32_t code; /* 0, or enum err_code: the jail could not be made, `detail` says why */
+    int32_t code;         /* 0, or enum err_code: the jail could not be made, `detail` says why */
     int32_t exit, signal; /* checkout, collect: how the tree tool ended */
     uint64_t netns;       /* inode of the jail's network namespace */
     char detail[301];

@@ -23,9 +23,9 @@
 #include "runner/landlock.h"
 
 #define KEYRING_TRIES 50
-#define SECUREBITS                                                                                 \
-    (SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |                               \
-     SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |       \
+#define SECUREBITS                                                                           \
+    (SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |                         \
+     SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE | \
      SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED)
 
 /* A session keyring of one's own, so that none of the runner's keys is reachable. The quota of a
@@ -118,9 +118,12 @@ int jail_check_status(const char *status, struct err *err)
     static const struct {
         const char *key, *value;
     } due[] = {
-        {"CapInh", "0000000000000000\n"}, {"CapPrm", "0000000000000000\n"},
-        {"CapEff", "0000000000000000\n"}, {"CapBnd", "0000000000000000\n"},
-        {"CapAmb", "0000000000000000\n"}, {"NoNewPrivs", "1\n"},
+        {"CapInh", "0000000000000000\n"},
+        {"CapPrm", "0000000000000000\n"},
+        {"CapEff", "0000000000000000\n"},
+        {"CapBnd", "0000000000000000\n"},
+        {"CapAmb", "0000000000000000\n"},
+        {"NoNewPrivs", "1\n"},
         {"Seccomp", "2\n"},
     };
     for (size_t i = 0; i < sizeof due / sizeof *due; i++) {

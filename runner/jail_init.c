@@ -28,8 +28,7 @@ struct environment {
 
 /* The environment is an allow-list. Only setup and the command get the token: tests judge the work,
  * and what they print is kept. */
-static void make_environment(const struct jail_spec *spec, bool with_token,
-                             struct environment *env)
+static void make_environment(const struct jail_spec *spec, bool with_token, struct environment *env)
 {
     static const char *const fixed[] = {
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -78,8 +77,7 @@ static void reset_signals(void)
 }
 
 /* In the child: one step's program, found by PATH, with 0, 1 and 2 and nothing else. */
-static void __attribute__((noreturn))
-exec_program(char *const *argv, const struct environment *env)
+static void __attribute__((noreturn)) exec_program(char *const *argv, const struct environment *env)
 {
     reset_signals();
     setsid();

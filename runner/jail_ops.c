@@ -5,42 +5,42 @@
 
 #include <linux/mount.h>
 
-#define RO   (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
-#define RW   (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
-#define DEV  (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
+#define RO     (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+#define RW     (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+#define DEV    (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
 #define LEN(a) (sizeof(a) / sizeof *(a))
 
-#define DIR(path, bits)                                                                            \
-    {                                                                                              \
-        .kind = JAIL_DIR, .to = (path), .mode = (bits)                                             \
+#define DIR(path, bits)                                \
+    {                                                  \
+        .kind = JAIL_DIR, .to = (path), .mode = (bits) \
     }
-#define LINK(path, target)                                                                         \
-    {                                                                                              \
-        .kind = JAIL_LINK, .to = (path), .from = (target)                                          \
+#define LINK(path, target)                                \
+    {                                                     \
+        .kind = JAIL_LINK, .to = (path), .from = (target) \
     }
-#define TEXT(path, text)                                                                           \
-    {                                                                                              \
-        .kind = JAIL_FILE, .to = (path), .from = (text), .mode = 0644                              \
+#define TEXT(path, text)                                              \
+    {                                                                 \
+        .kind = JAIL_FILE, .to = (path), .from = (text), .mode = 0644 \
     }
-#define AS_HOST(path)                                                                              \
-    {                                                                                              \
-        .kind = JAIL_AS_HOST, .to = (path), .from = (path), .attr = RO                             \
+#define AS_HOST(path)                                                  \
+    {                                                                  \
+        .kind = JAIL_AS_HOST, .to = (path), .from = (path), .attr = RO \
     }
-#define FROM_HOST(path)                                                                            \
-    {                                                                                              \
-        .kind = JAIL_BIND, .to = (path), .from = (path), .attr = RO, .optional = true              \
+#define FROM_HOST(path)                                                               \
+    {                                                                                 \
+        .kind = JAIL_BIND, .to = (path), .from = (path), .attr = RO, .optional = true \
     }
-#define NODE(path)                                                                                 \
-    {                                                                                              \
-        .kind = JAIL_BIND, .to = (path), .from = (path), .attr = DEV, .optional = true             \
+#define NODE(path)                                                                     \
+    {                                                                                  \
+        .kind = JAIL_BIND, .to = (path), .from = (path), .attr = DEV, .optional = true \
     }
-#define FROM_DISK(path, name, attrs)                                                               \
-    {                                                                                              \
-        .kind = JAIL_BIND, .to = (path), .from = (name), .source = JAIL_DISK, .attr = (attrs)      \
+#define FROM_DISK(path, name, attrs)                                                          \
+    {                                                                                         \
+        .kind = JAIL_BIND, .to = (path), .from = (name), .source = JAIL_DISK, .attr = (attrs) \
     }
-#define HIDE(path)                                                                                 \
-    {                                                                                              \
-        .kind = JAIL_HIDE, .to = (path)                                                            \
+#define HIDE(path)                      \
+    {                                   \
+        .kind = JAIL_HIDE, .to = (path) \
     }
 
 static const struct jail_op base_ops[] = {
@@ -163,10 +163,10 @@ static const struct jail_op collect_ops[] = {
     FROM_DISK("out", "out", RW | MOUNT_ATTR_NOEXEC),
 };
 
-static const char *const checkout_writable[] = {"/base.git", "/task", "/tmp", "/var/tmp",
-                                                "/home/agent", "/dev", "/proc", NULL};
-static const char *const run_writable[] = {"/task", "/tmp", "/var/tmp", "/home/agent", "/dev",
-                                           "/proc", NULL};
+static const char *const checkout_writable[] = {"/base.git",   "/task", "/tmp",  "/var/tmp",
+                                                "/home/agent", "/dev",  "/proc", NULL};
+static const char *const run_writable[] = {"/task", "/tmp",  "/var/tmp", "/home/agent",
+                                           "/dev",  "/proc", NULL};
 static const char *const collect_writable[] = {"/out", "/dev", "/proc", NULL};
 
 static size_t append(struct jail_op *out, size_t n, const struct jail_op *ops, size_t count)

@@ -23,9 +23,9 @@
 #include "runner/jail_ops.h"
 #include "runner/sys.h"
 
-#define STAGE       "/tmp" /* where the room is put together before it becomes our root */
-#define ROOM_OPTS   "size=4m,nr_inodes=1024,mode=0755"
-#define OOM_SCORE   "800"
+#define STAGE     "/tmp" /* where the room is put together before it becomes our root */
+#define ROOM_OPTS "size=4m,nr_inodes=1024,mode=0755"
+#define OOM_SCORE "800"
 
 struct keeper {
     const struct keeper_setup *setup;
@@ -136,8 +136,9 @@ static int make_base(struct err *err)
  * new one only while it can see one. */
 static int bring_proc(void)
 {
-    int rc = -1, proc = sys_open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
-                                                             0x8000 /* AT_RECURSIVE */);
+    int rc = -1,
+        proc = sys_open_tree(AT_FDCWD, "/proc",
+                             OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | 0x8000 /* AT_RECURSIVE */);
     if (proc >= 0 && mkdir(STAGE "/proc", 0755) == 0)
         rc = sys_move_mount(proc, "", AT_FDCWD, STAGE "/proc", MOVE_MOUNT_F_EMPTY_PATH);
     fd_close(&proc);

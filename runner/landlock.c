@@ -16,7 +16,7 @@
 #define RIGHT_REFER     (1ull << 13) /* ABI 2 */
 #define RIGHT_TRUNCATE  (1ull << 14) /* ABI 3 */
 #define RIGHT_IOCTL_DEV (1ull << 15) /* ABI 5 */
-#define READ_RIGHTS                                                                                \
+#define READ_RIGHTS \
     (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 #define PROGRAM_RIGHTS (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE)
 /* ABI 6: no abstract sockets and no signals out of the fence. */

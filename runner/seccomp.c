@@ -72,8 +72,7 @@ static int deny_families(scmp_filter_ctx ctx)
         rc = seccomp_rule_add(ctx, eperm, SCMP_SYS(socket), 2, SCMP_A0(SCMP_CMP_EQ, AF_NETLINK),
                               SCMP_A2(SCMP_CMP_NE, 0));
     if (rc == 0)
-        rc = seccomp_rule_add(ctx, eperm, SCMP_SYS(socketpair), 1,
-                              SCMP_A0(SCMP_CMP_NE, AF_UNIX));
+        rc = seccomp_rule_add(ctx, eperm, SCMP_SYS(socketpair), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
     return rc;
 }
 
@@ -82,9 +81,9 @@ static int deny_rules(scmp_filter_ctx ctx)
     const uint32_t eperm = SCMP_ACT_ERRNO(EPERM);
     int rc = add_groups(ctx, seccomp_denied, eperm);
     for (size_t i = 0; rc == 0 && i < sizeof clone_namespaces / sizeof *clone_namespaces; i++)
-        rc = seccomp_rule_add(ctx, eperm, SCMP_SYS(clone), 1,
-                              SCMP_A0(SCMP_CMP_MASKED_EQ, clone_namespaces[i],
-                                      clone_namespaces[i]));
+        rc =
+            seccomp_rule_add(ctx, eperm, SCMP_SYS(clone), 1,
+                             SCMP_A0(SCMP_CMP_MASKED_EQ, clone_namespaces[i], clone_namespaces[i]));
     /* The kernel looks at the low 32 bits of the request only; a filter that compares all 64 is
      * passed by setting a high one (CVE-2019-10063). */
     for (size_t i = 0; rc == 0 && i < sizeof ioctls_denied / sizeof *ioctls_denied; i++)

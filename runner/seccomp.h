@@ -19,7 +19,7 @@ struct seccomp_filter {
 };
 
 struct seccomp_group {
-    const char *why;           /* one line: why this stands where it stands */
+    const char *why;          /* one line: why this stands where it stands */
     const char *const *names; /* NULL-terminated */
 };
 

@@ -2,10 +2,10 @@
  * this architecture or an older libseccomp does not know is skipped: it is then not allowed. */
 #include "runner/seccomp.h"
 
-#define NAMES(...)                                                                                 \
-    (const char *const[])                                                                          \
-    {                                                                                              \
-        __VA_ARGS__, NULL                                                                          \
+#define NAMES(...)        \
+    (const char *const[]) \
+    {                     \
+        __VA_ARGS__, NULL \
     }
 
 const struct seccomp_group seccomp_allowed[] = {
@@ -28,26 +28,26 @@ const struct seccomp_group seccomp_allowed[] = {
      NAMES("brk", "mmap", "munmap", "mprotect", "mremap", "madvise", "msync", "mincore", "mlock",
            "mlock2", "munlock", "mlockall", "munlockall", "memfd_create", "membarrier",
            "pkey_alloc", "pkey_free", "pkey_mprotect", "get_mempolicy", "set_mempolicy", "mseal")},
-    {"processes and threads (namespace flags of clone are denied below; clone3 falls back to clone)",
+    {"processes and threads (namespace flags of clone are denied below; clone3 falls back to "
+     "clone)",
      NAMES("clone", "fork", "vfork", "execve", "execveat", "exit", "exit_group", "wait4", "waitid",
            "kill", "tkill", "tgkill", "getpid", "gettid", "getppid", "getpgid", "getpgrp",
-           "setpgid", "getsid", "setsid", "set_tid_address", "set_robust_list",
-           "get_robust_list", "futex", "futex_waitv", "rseq", "arch_prctl", "prctl", "capget",
-           "capset", "getpriority", "setpriority", "ioprio_get", "ioprio_set", "pidfd_open",
-           "pidfd_send_signal", "set_thread_area", "get_thread_area", "restart_syscall")},
+           "setpgid", "getsid", "setsid", "set_tid_address", "set_robust_list", "get_robust_list",
+           "futex", "futex_waitv", "rseq", "arch_prctl", "prctl", "capget", "capset", "getpriority",
+           "setpriority", "ioprio_get", "ioprio_set", "pidfd_open", "pidfd_send_signal",
+           "set_thread_area", "get_thread_area", "restart_syscall")},
     {"who one is: reading it, and setting it to what it is already",
      NAMES("getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups",
            "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups",
            "setfsuid", "setfsgid")},
-    {"signals",
-     NAMES("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending", "rt_sigsuspend",
-           "rt_sigtimedwait", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "sigaltstack", "pause",
-           "signalfd", "signalfd4")},
+    {"signals", NAMES("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending",
+                      "rt_sigsuspend", "rt_sigtimedwait", "rt_sigqueueinfo", "rt_tgsigqueueinfo",
+                      "sigaltstack", "pause", "signalfd", "signalfd4")},
     {"time: read, wait, own timers",
      NAMES("clock_gettime", "clock_getres", "clock_nanosleep", "gettimeofday", "time", "nanosleep",
            "alarm", "getitimer", "setitimer", "times", "timer_create", "timer_settime",
-           "timer_gettime", "timer_getoverrun", "timer_delete", "timerfd_create",
-           "timerfd_settime", "timerfd_gettime")},
+           "timer_gettime", "timer_getoverrun", "timer_delete", "timerfd_create", "timerfd_settime",
+           "timerfd_gettime")},
     {"waiting for many things",
      NAMES("poll", "ppoll", "select", "pselect6", "epoll_create", "epoll_create1", "epoll_ctl",
            "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd", "eventfd2", "inotify_init",
@@ -64,10 +64,9 @@ const struct seccomp_group seccomp_allowed[] = {
      NAMES("io_setup", "io_destroy", "io_submit", "io_cancel", "io_getevents", "io_pgetevents")},
     {"the machine: reading, and scheduling of oneself",
      NAMES("uname", "sysinfo", "getrandom", "getcpu", "getrlimit", "setrlimit", "prlimit64",
-           "getrusage", "sched_yield", "sched_getaffinity", "sched_setaffinity",
-           "sched_getparam", "sched_setparam", "sched_getscheduler", "sched_setscheduler",
-           "sched_get_priority_max", "sched_get_priority_min", "sched_rr_get_interval",
-           "sched_getattr", "sched_setattr")},
+           "getrusage", "sched_yield", "sched_getaffinity", "sched_setaffinity", "sched_getparam",
+           "sched_setparam", "sched_getscheduler", "sched_setscheduler", "sched_get_priority_max",
+           "sched_get_priority_min", "sched_rr_get_interval", "sched_getattr", "sched_setattr")},
     {"fences that a program puts around itself",
      NAMES("seccomp", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self")},
     {"device control (terminal injection is denied below)", NAMES("ioctl")},
@@ -79,21 +78,19 @@ const struct seccomp_group seccomp_denied[] = {
      NAMES("mount", "umount2", "pivot_root", "chroot", "fsopen", "fsconfig", "fsmount", "fspick",
            "open_tree", "move_mount", "mount_setattr", "swapon", "swapoff", "quotactl",
            "quotactl_fd")},
-    {"new or other namespaces: every one is new kernel surface",
-     NAMES("unshare", "setns")},
+    {"new or other namespaces: every one is new kernel surface", NAMES("unshare", "setns")},
     {"other processes' memory and descriptors",
-     NAMES("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise",
-           "process_mrelease", "pidfd_getfd", "kcmp", "move_pages", "migrate_pages", "mbind")},
+     NAMES("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "process_mrelease",
+           "pidfd_getfd", "kcmp", "move_pages", "migrate_pages", "mbind")},
     {"large kernel surface with a history of escapes",
      NAMES("bpf", "userfaultfd", "perf_event_open", "io_uring_setup", "io_uring_enter",
            "io_uring_register", "fanotify_init", "fanotify_mark", "lookup_dcookie", "uselib",
            "modify_ldt", "vhangup", "acct", "nfsservctl", "remap_file_pages")},
-    {"files by handle leave any root (Shocker)",
-     NAMES("open_by_handle_at", "name_to_handle_at")},
+    {"files by handle leave any root (Shocker)", NAMES("open_by_handle_at", "name_to_handle_at")},
     {"keyrings are not namespaced", NAMES("keyctl", "add_key", "request_key")},
     {"the kernel itself and the machine",
      NAMES("init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load",
-           "reboot", "syslog", "iopl", "ioperm", "settimeofday", "clock_settime",
-           "clock_adjtime", "adjtimex", "sethostname", "setdomainname", "sysfs", "ustat")},
+           "reboot", "syslog", "iopl", "ioperm", "settimeofday", "clock_settime", "clock_adjtime",
+           "adjtimex", "sethostname", "setdomainname", "sysfs", "ustat")},
     {NULL, NULL},
 };

@@ -101,8 +101,7 @@ static int keep_few_capabilities(struct err *err)
 
 /* The forked child: in a session of its own, deaf to the signals of a terminal or a service manager,
  * since its end must be the orderly one that follows serve's. */
-static void __attribute__((noreturn))
-warden_main(struct warden_setup *setup, int sock, pid_t serve)
+static void __attribute__((noreturn)) warden_main(struct warden_setup *setup, int sock, pid_t serve)
 {
     struct err err = ERR_INIT;
     const int keep[] = {sock, setup->tool};

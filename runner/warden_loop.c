@@ -18,7 +18,7 @@
 #include "common/file.h"
 #include "runner/fdpass.h"
 
-#define OPS       (WARDEN_WIPE + 1)
+#define OPS         (WARDEN_WIPE + 1)
 #define CMDLINE_MAX 4096
 
 /* One request being answered. */

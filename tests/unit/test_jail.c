@@ -1,0 +1,325 @@
+/* The jail from inside: programs in real jails say what they see and what they may do. */
+#include "tests/unit/jail_fixture.h"
+
+#include <ctype.h>
+#include <signal.h>
+
+#define NEED_JAIL(f)      \
+    do {                  \
+        if (!(f)->usable) \
+            skip();       \
+    } while (0)
+
+static void says(struct jail_fixture *f, const char *script, const char *out)
+{
+    struct ran r;
+    fixture_sh(f, script, &r);
+    if (strcmp(buf_str(&r.out), out) != 0)
+        fail_msg("%s: \"%s\" (%s), not \"%s\"", script, buf_str(&r.out), buf_str(&r.err), out);
+    ran_done(&r);
+}
+
+static void identity(void **state)
+{
+    struct jail_fixture *f = *state;
+    NEED_JAIL(f);
+    says(f, "id -u; id -g; id -un; hostname; pwd; umask", "1000\n1000\nagent\njail\n/task\n0022\n");
+    says(f, "grep -cE '^(Cap...:.0{16}|NoNewPrivs:.1|Seccomp:.2)$' /proc/self/status", "7\n");
+    says(f, "tr -d '\\0' </proc/1/cmdline", "creel-init");
+    says(f,
+         "cat /proc/1/environ /proc/1/maps /proc/1/mem 2>/dev/null; ls /proc/1/fd /proc/1/cwd/"
+         " 2>/dev/null; echo",
+         "\n");
+}
+
+static void descriptors(void **state)
+{
+    struct jail_fixture *f = *state;
+    NEED_JAIL(f);
+    says(f,
+         "for i in /proc/self/fd/*; do echo ${i##*/}; done | sort -n | head -3; "
+         "readlink /proc/$$/fd/0; ls /proc/$$/fd | wc -l",
+         "0\n1\n2\n/dev/null\n3\n");
+    says(f, "echo again >/dev/stdout; echo x >/dev/null; tty", "again\nnot a tty\n");
+}
+
+static void environment(void **state)
+{
+    struct jail_fixture *f = *state;
+    struct ran r;
+    NEED_JAIL(f);
+    setenv("CREEL_TEST_CANARY", "leaked", 1);
+    strv_add(&f->task.tests, "env | sort; exit 3");
+    fixture_run(f, (const char *const[]){"env", NULL}, &r);
+    assert_non_null(strstr(buf_str(&r.out), "CREEL_TASK_TOKEN=a5a5"));
+    const char *test = strstr(buf_str(&r.out), "\nCI=1\n");
+    assert_non_null(test);
+    assert_null(strstr(strstr(buf_str(&r.out), "PWD="), "TOKEN"));
+    assert_null(strstr(buf_str(&r.out), "leaked"));
+    assert_int_equal(r.nsteps, 4);
+    assert_int_equal(r.steps[3].kind, STEP_TEST);
+    assert_int_equal(r.steps[3].exit, 3);
+    ran_done(&r);
+}
+
+static void steps(void **state)
+{
+    struct jail_fixture *f = *state;
+    struct ran r;
+    NEED_JAIL(f);
+    /* What setup starts serves the command; what the command starts is dead before the tests. */
+    strv_add(&f->task.setup, "sleep 600 & echo $! >/tmp/setup");
+    strv_add(&f->task.tests, "kill -0 $(cat /tmp/setup) 2>/dev/null && echo alive; "
+                             "ls -d /proc/[0-9]* | wc -l");
+    strv_add(&f->task.tests, "true");
+    fixture_sh(f,
+               "kill -0 $(cat /tmp/setup) && echo up; (trap '' TERM HUP; setsid sleep 600 &) ;"
+               "exit 7",
+               &r);
+    assert_string_equal(buf_str(&r.out), "up\n4\n");
+    assert_int_equal(r.nsteps, 8);
+    assert_int_equal(r.steps[1].kind, STEP_SETUP);
+    assert_int_equal(r.steps[3].kind, STEP_COMMAND);
+    assert_int_equal(r.steps[3].exit, 7);
+    assert_int_equal(r.steps[6].index, 1);
+    assert_int_equal(r.steps[6].ended, 0);
+    assert_int_equal(r.steps[7].ended, 1);
+    assert_int_equal(r.end.exit, 0);
+    ran_done(&r);
+}
+
+static void failed_setup(void **state)
+{
+    struct jail_fixture *f = *state;
+    struct ran r;
+    NEED_JAIL(f);
+    strv_add(&f->task.setup, "exit 9");
+    strv_add(&f->task.setup, "echo second");
+    strv_add(&f->task.tests, "echo test");
+    fixture_sh(f, "echo command", &r);
+    assert_string_equal(buf_str(&r.out), "");
+    assert_int_equal(r.nsteps, 2);
+    assert_int_equal(r.steps[1].exit, 9);
+    ran_done(&r);
+}
+
+static void bad_commands(void **state)
+{
+    struct jail_fixture *f = *state;
+    struct ran r;
+    NEED_JAIL(f);
+    fixture_run(f, (const char *const[]){"no-such-program", NULL}, &r);
+    assert_string_equal(buf_str(&r.err), "cannot run no-such-program: No such file or directory\n");
+    assert_int_equal(r.steps[1].exit, 127);
+    ran_done(&r);
+    fixture_sh(f, "kill -SEGV $$", &r);
+    assert_int_equal(r.steps[1].exit, -1);
+    assert_int_equal(r.steps[1].signal, SIGSEGV);
+    ran_done(&r);
+    /* Nothing inside can end or stop pid 1. */
+    says(f, "kill -9 1; kill -STOP 1; kill -TERM 1; echo on", "on\n");
+}
+
+static void kernel_is_shut(void **state)
+{
+    struct jail_fixture *f = *state;
+    NEED_JAIL(f);
+    says(f,
+         "mount -t tmpfs x /tmp 2>/dev/null; unshare -U true 2>/dev/null; "
+         "chroot / true 2>/dev/null; umount /proc 2>/dev/null; echo $(id -u)",
+         "1000\n");
+    says(f,
+         "for i in kcore keys kmsg timer_list sysrq-trigger kallsyms; do cat /proc/$i 2>/dev/null; "
+         "done | head -c 100; ls /proc/bus /proc/irq /proc/fs",
+         "/proc/bus:\n\n/proc/fs:\n\n/proc/irq:\n");
+    says(f,
+         "echo x 2>/dev/null >/proc/sys/kernel/hostname; echo b 2>/dev/null "
+         ">/proc/sysrq-trigger; cat /proc/sys/user/max_user_namespaces; ls /sys 2>/dev/null;"
+         "ls /dev/mem /dev/vda /dev/kmsg /dev/fuse /dev/kvm /dev/net 2>/dev/null; ls /dev",
+         "0\nfd\nfull\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n");
+    says(f,
+         "cp /bin/sh /task/s; chmod 4755 /task/s; /task/s -c 'id -u'; mknod /task/n b 8 0 "
+         "2>/dev/null; ls /task",
+         "1000\ns\n");
+}
+
+static void host_is_out_of_sight(void **state)
+{
+    struct jail_fixture *f = *state;
+    struct ran r;
+    NEED_JAIL(f);
+    says(f, "for i in /*; do case $i in /lib*) ;; *) printf '%s ' $i ;; esac; done",
+         "/base.git /bin /dev /etc /home /out /proc /root /run /sbin /task /tmp /usr /var ");
+    says(f, "ls /run /home", "/home:\nagent\n\n/run:\n");
+    /* Of the host's /etc nothing but what every program needs and nobody minds. */
+    says(f,
+         "for i in /etc/*; do case ${i#/etc/} in alternatives|gitconfig|group|hostname|hosts|"
+         "ld.so.cache|localtime|nsswitch.conf|passwd|protocols|services|shells|ssl) ;; "
+         "*) echo $i ;; esac; done; ls /etc/ssl | grep -v -e certs -e openssl.cnf",
+         "");
+    fixture_sh(f,
+               "for d in / /usr /usr/bin /etc /etc/ssl /base.git /out /run /home /var /dev; do "
+               "touch $d/x 2>/dev/null && echo $d; done; cat /etc/shadow; readlink -f "
+               "/proc/self/cwd/../../../../..",
+               &r);
+    assert_string_equal(buf_str(&r.out), "/\n");
+    ran_done(&r);
+}
+
+static void only_loopback(void **state)
+{
+    struct jail_fixture *f = *state;
+    NEED_JAIL(f);
+    if (access("/usr/bin/python3", X_OK) < 0)
+        skip();
+    says(f,
+         "/usr/bin/python3 - <<'E'\n"
+         "import socket,errno\n"
+         "for a in ('1.1.1.1','169.254.169.254'):\n"
+         "    try: socket.create_connection((a,80),2)\n"
+         "    except OSError as e: print(errno.errorcode[e.errno])\n"
+         "try: socket.getaddrinfo('example.org',80)\n"
+         "except socket.gaierror: print('no name')\n"
+         "s=socket.create_server(('127.0.0.1',0)); c=socket.create_connection(s.getsockname())\n"
+         "print([i[1] for i in socket.if_nameindex()])\n"
+         "E",
+         "ENETUNREACH\nENETUNREACH\nno name\n['lo']\n");
+}
+
+static void disk_is_bounded(void **state)
+{
+    struct jail_fixture *f = *state;
+    struct ran r;
+    NEED_JAIL(f);
+    f->task.policy.limits[LIMIT_DISK] = 8u << 20;
+    fixture_sh(f,
+               "dd if=/dev/zero of=/task/x bs=1M 2>&1 | grep -o 'No space.*'; echo y >/tmp/y; "
+               "echo z >/dev/shm/z; wc -c </tmp/y",
+               &r);
+    assert_string_equal(buf_str(&r.out), "No space left on device\n0\n");
+    assert_int_equal(r.end.usage.disk_peak, 8u << 20);
+    ran_done(&r);
+    fixture_sh(f, "i=0; while : >/task/$i; do i=$((i+1)); done 2>/dev/null; echo $i", &r);
+    ran_done(&r);
+    says(f, "mkdir /task/a /task/b; echo 1 >/task/a/f; mv /task/a/f /task/b/ && cat /task/b/f",
+         "1\n");
+}
+
+static void processes_are_bounded(void **state)
+{
+    struct jail_fixture *f = *state;
+    struct ran r;
+    NEED_JAIL(f);
+    f->task.policy.limits[LIMIT_PIDS] = 40;
+    fixture_sh(f, "i=0; while [ $i -lt 100 ]; do sleep 600 & i=$((i+1)); done", &r);
+    assert_non_null(strstr(buf_str(&r.err), "fork"));
+    assert_true(r.wiped.processes && r.wiped.disk && r.wiped.cgroup && r.wiped.network);
+    ran_done(&r);
+    strv_add(&f->task.tests, "ls -d /proc/[0-9]* | wc -l");
+    fixture_run(f, (const char *const[]){"bash", "-c", ":(){ :|:& };:; sleep 0.3", NULL}, &r);
+    /* pid 1, sh, ls, wc: the bomb is gone before the test. */
+    assert_string_equal(buf_str(&r.out), "4\n");
+    ran_done(&r);
+}
+
+static size_t entries(const char *path)
+{
+    size_t n = 0;
+    DIR *d = opendir(path);
+    assert_non_null(d);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
+
+static size_t mounts(void)
+{
+    size_t n = 0;
+    int c;
+    FILE *in = fopen("/proc/self/mountinfo", "re");
+    assert_non_null(in);
+    while ((c = fgetc(in)) != EOF)
+        n += c == '\n';
+    fclose(in);
+    return n;
+}
+
+/* Processes that are copies of this program: keepers and first processes of jails. */
+static size_t copies(void)
+{
+    char self[4096], other[4096], path[64];
+    struct dirent *e;
+    size_t n = 0;
+    DIR *d = opendir("/proc");
+    ssize_t len = readlink("/proc/self/exe", self, sizeof self);
+    assert_true(d && len > 0);
+    while ((e = readdir(d))) {
+        if (!isdigit((unsigned char)e->d_name[0]))
+            continue;
+        snprintf(path, sizeof path, "/proc/%.20s/exe", e->d_name);
+        n += readlink(path, other, sizeof other) == len && memcmp(self, other, (size_t)len) == 0;
+    }
+    closedir(d);
+    return n;
+}
+
+static void nothing_leaks(void **state)
+{
+    struct jail_fixture *f = *state;
+    struct ran r;
+    NEED_JAIL(f);
+    says(f, "true", "");
+    size_t fds = entries("/proc/self/fd"), points = mounts();
+    for (int i = 0; i < 200; i++) {
+        fixture_run(f, (const char *const[]){"true", NULL}, &r);
+        assert_int_equal(r.end.exit, 0);
+        assert_true(r.wiped.processes && r.wiped.disk && r.wiped.cgroup && r.wiped.network);
+        ran_done(&r);
+    }
+    assert_int_equal(entries("/proc/self/fd"), fds);
+    assert_int_equal(mounts(), points);
+    assert_int_equal(copies(), 1);
+}
+
+static void status_check(void **state)
+{
+    static const char good[] = "Name:\tx\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\n"
+                               "CapEff:\t0000000000000000\nCapBnd:\t0000000000000000\n"
+                               "CapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n";
+    struct err err = ERR_INIT;
+    char text[sizeof good];
+    assert_ok(jail_check_status(good, &err));
+    memcpy(text, good, sizeof good);
+    *(strstr(text, "CapBnd") + 12) = '4';
+    assert_says(jail_check_status(text, &err), "CapBnd");
+    memcpy(text, good, sizeof good);
+    *(strstr(text, "Privs:\t") + 7) = '0';
+    assert_says(jail_check_status(text, &err), "NoNewPrivs");
+    memcpy(text, good, sizeof good);
+    *strstr(text, "Seccomp") = 'X';
+    assert_says(jail_check_status(text, &err), "Seccomp");
+    assert_says(jail_check_status("", &err), "CapInh");
+}
+
+#define JAIL_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_up, fixture_down)
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(status_check),
+        JAIL_TEST(identity),
+        JAIL_TEST(descriptors),
+        JAIL_TEST(environment),
+        JAIL_TEST(steps),
+        JAIL_TEST(failed_setup),
+        JAIL_TEST(bad_commands),
+        JAIL_TEST(kernel_is_shut),
+        JAIL_TEST(host_is_out_of_sight),
+        JAIL_TEST(only_loopback),
+        JAIL_TEST(disk_is_bounded),
+        JAIL_TEST(processes_are_bounded),
+        JAIL_TEST(nothing_leaks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

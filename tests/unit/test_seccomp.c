@@ -1,0 +1,186 @@
+/* The system call filter, tried by real calls in a forked child that has loaded it. */
+#include "tests/unit/cm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <seccomp.h>
+
+#include "runner/seccomp.h"
+
+struct probe {
+    const char *what;
+    long nr, args[4];
+    int due; /* errno, 0: must not be EPERM or ENOSYS */
+};
+
+static const struct probe probes[] = {
+    {"getpid", SYS_getpid, {0}, 0},
+    {"openat", SYS_openat, {AT_FDCWD, 0, 0, 0}, EFAULT},
+    {"AF_UNIX", SYS_socket, {AF_UNIX, SOCK_STREAM, 0}, 0},
+    {"AF_INET", SYS_socket, {AF_INET, SOCK_STREAM, 0}, 0},
+    {"NETLINK_ROUTE", SYS_socket, {AF_NETLINK, SOCK_RAW, 0}, 0},
+    {"NETLINK_AUDIT", SYS_socket, {AF_NETLINK, SOCK_RAW, 9}, EPERM},
+    {"AF_PACKET", SYS_socket, {AF_PACKET, SOCK_RAW, 0}, EPERM},
+    {"AF_VSOCK", SYS_socket, {AF_VSOCK, SOCK_STREAM, 0}, EPERM},
+    {"AF_ALG", SYS_socket, {AF_ALG, SOCK_SEQPACKET, 0}, EPERM},
+    {"AF_KEY", SYS_socket, {AF_KEY, SOCK_RAW, 2}, EPERM},
+    {"AF_VSOCK, high bits", SYS_socket, {(1l << 32) | AF_VSOCK, SOCK_STREAM, 0}, EPERM},
+    {"socketpair AF_UNIX", SYS_socketpair, {AF_UNIX, SOCK_STREAM, 0, 0}, EFAULT},
+    {"socketpair AF_TIPC", SYS_socketpair, {AF_TIPC, SOCK_STREAM, 0, 0}, EPERM},
+    {"mount", SYS_mount, {0}, EPERM},
+    {"umount2", SYS_umount2, {0}, EPERM},
+    {"unshare", SYS_unshare, {CLONE_NEWUSER}, EPERM},
+    {"setns", SYS_setns, {-1, 0}, EPERM},
+    {"clone NEWUSER", SYS_clone, {CLONE_NEWUSER | SIGCHLD, 0}, EPERM},
+    {"clone NEWNET", SYS_clone, {CLONE_NEWNET | SIGCHLD, 0}, EPERM},
+    {"clone3", SYS_clone3, {0, 0}, ENOSYS},
+    {"ptrace", SYS_ptrace, {0, 0, 0, 0}, EPERM},
+    {"process_vm_readv", SYS_process_vm_readv, {0}, EPERM},
+    {"pidfd_getfd", SYS_pidfd_getfd, {-1, 0, 0}, EPERM},
+    {"bpf", SYS_bpf, {0}, EPERM},
+    {"userfaultfd", SYS_userfaultfd, {0}, EPERM},
+    {"perf_event_open", SYS_perf_event_open, {0}, EPERM},
+    {"io_uring_setup", SYS_io_uring_setup, {1, 0}, EPERM},
+    {"keyctl", SYS_keyctl, {0}, EPERM},
+    {"add_key", SYS_add_key, {0}, EPERM},
+    {"request_key", SYS_request_key, {0}, EPERM},
+    {"open_by_handle_at", SYS_open_by_handle_at, {-1, 0, 0}, EPERM},
+    {"init_module", SYS_init_module, {0}, EPERM},
+    {"kexec_load", SYS_kexec_load, {0}, EPERM},
+    {"reboot", SYS_reboot, {0}, EPERM},
+    {"settimeofday", SYS_settimeofday, {0}, EPERM},
+    {"chroot", SYS_chroot, {0}, EPERM},
+    {"personality, asked", SYS_personality, {0xffffffff}, 0},
+    {"personality, no randomisation", SYS_personality, {ADDR_NO_RANDOMIZE}, 0},
+    {"personality, exec", SYS_personality, {READ_IMPLIES_EXEC}, ENOSYS},
+    {"TIOCSTI", SYS_ioctl, {-1, TIOCSTI, 0}, EPERM},
+    {"TIOCSTI, high bits", SYS_ioctl, {-1, (1l << 32) | TIOCSTI, 0}, EPERM},
+    {"TIOCLINUX", SYS_ioctl, {-1, 0x541C, 0}, EPERM},
+    {"TIOCGWINSZ", SYS_ioctl, {-1, TIOCGWINSZ, 0}, EBADF},
+    {"an unknown call", SYS_getpid + 5000, {0}, ENOSYS},
+};
+
+static bool held(const struct probe *p)
+{
+    errno = 0;
+    syscall(p->nr, p->args[0], p->args[1], p->args[2], p->args[3]);
+    if (p->due)
+        return errno == p->due;
+    return errno != EPERM && errno != ENOSYS;
+}
+
+/* Runs `body` fenced in a child; returns its wait status. */
+static int fenced(int (*body)(void))
+{
+    struct err err = ERR_INIT;
+    struct seccomp_filter f;
+    int status = 0;
+    assert_ok(seccomp_compile(&f, &err));
+    fflush(NULL);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || seccomp_apply(&f, &err) < 0)
+            _exit(255);
+        _exit(body());
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    seccomp_done(&f);
+    return status;
+}
+
+static int all_probes(void)
+{
+    for (size_t i = 0; i < sizeof probes / sizeof *probes; i++)
+        if (!held(&probes[i])) {
+            dprintf(2, "%s: errno %d, not %d\n", probes[i].what, errno, probes[i].due);
+            return 1;
+        }
+    return 0;
+}
+
+static void calls(void **state)
+{
+    int status = fenced(all_probes);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+#ifdef __x86_64__
+static int x32_call(void)
+{
+    syscall(0x40000000 | SYS_getpid);
+    return 0;
+}
+
+static int i386_call(void)
+{
+    int rc = 20; /* getpid of the 32-bit table */
+    __asm__ volatile("int $0x80" : "+a"(rc) : : "memory", "r8", "r9", "r10", "r11");
+    return 0;
+}
+
+static void foreign_calls_die(void **state)
+{
+    int status = fenced(x32_call);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+    status = fenced(i386_call);
+    assert_true(WIFSIGNALED(status));
+}
+#endif
+
+static bool named(const struct seccomp_group *groups, const char *name, size_t *ret_times)
+{
+    size_t times = 0;
+    for (const struct seccomp_group *g = groups; g->names; g++)
+        for (const char *const *n = g->names; *n; n++)
+            times += strcmp(*n, name) == 0;
+    *ret_times = times;
+    return times > 0;
+}
+
+/* No name stands twice or on both sides, and none is a typing error. */
+static void tables(void **state)
+{
+    static const char *const new_ones[] = {"fchmodat2", "mseal"}; /* newer than libseccomp 2.5 */
+    const struct seccomp_group *both[] = {seccomp_allowed, seccomp_denied};
+    for (int side = 0; side < 2; side++)
+        for (const struct seccomp_group *g = both[side]; g->names; g++)
+            for (const char *const *n = g->names; *n; n++) {
+                size_t here, there;
+                bool is_new = false;
+                assert_true(strlen(g->why) > 0);
+                named(both[side], *n, &here);
+                if (here != 1 || named(both[!side], *n, &there))
+                    fail_msg("%s stands twice", *n);
+                for (size_t i = 0; i < sizeof new_ones / sizeof *new_ones; i++)
+                    is_new |= strcmp(new_ones[i], *n) == 0;
+                if (!is_new && seccomp_syscall_resolve_name(*n) == __NR_SCMP_ERROR)
+                    fail_msg("%s is no system call", *n);
+            }
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(calls),
+#ifdef __x86_64__
+        cmocka_unit_test(foreign_calls_die),
+#endif
+        cmocka_unit_test(tables),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
