@@ -576,9 +576,14 @@ static handler *const table[AT_COUNT][EV_COUNT] = {
     [AT_TAINTED] = {[EV_STOP] = on_nothing},
 };
 
+bool attempt_legal(enum attempt_at at, enum attempt_event ev)
+{
+    return table[at][ev] != NULL;
+}
+
 static int happen(struct attempt *a, enum attempt_event ev, struct happening *h)
 {
-    if (!table[a->at][ev])
+    if (!attempt_legal(a->at, ev))
         return -ERR_FAIL;
     table[a->at][ev](a, h);
     return 0;

@@ -5,6 +5,8 @@
 
 #include "runner/attempt.h"
 
+/* Is there a cell for it in the table? */
+bool attempt_legal(enum attempt_at at, enum attempt_event ev);
 uint64_t attempt_now_us(const struct attempt *a);
 void attempt_tell_state(struct attempt *a, const char *step);
 /* Sets the refusal; the caller then leads the attempt to its wipe. */

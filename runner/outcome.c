@@ -76,6 +76,14 @@ static void wall_reason(const struct outcome_facts *f, char *out, size_t size)
     buf_done(&limit);
 }
 
+/* Whatever came before it in the order, an error of ours is not kept quiet. */
+static void append_error(const struct outcome_facts *f, char *out, size_t size)
+{
+    size_t n = strlen(out);
+    if (f->error[0])
+        text_linef(out + n, size - n, "; %s", f->error);
+}
+
 static void append_pids(const struct outcome_facts *f, char *out, size_t size)
 {
     size_t n = strlen(out);
@@ -92,14 +100,18 @@ enum outcome outcome_judge(const struct outcome_facts *f, char reason[static OUT
     reason[0] = 0;
     if (f->cancelled) {
         snprintf(reason, size, "cancelled by the operator");
+        append_error(f, reason, size);
         return OUTCOME_CANCELLED;
     }
     if (f->timed_out) {
         wall_reason(f, reason, size);
+        append_error(f, reason, size);
         return OUTCOME_TIMED_OUT;
     }
-    if ((failed || broken) && limit_hit(f, reason, size))
+    if ((failed || broken) && limit_hit(f, reason, size)) {
+        append_error(f, reason, size);
         return OUTCOME_LIMIT;
+    }
     if (f->error[0]) {
         text_line(reason, size, f->error, strlen(f->error));
         return OUTCOME_ERROR;

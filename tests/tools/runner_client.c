@@ -156,13 +156,14 @@ static void say(const struct msg *m)
 }
 
 /* Reads control until `type` comes; other events are said and passed over; REFUSED ends it. */
-static bool await(struct channel_fd *c, enum msg_type type, struct msg *m)
+static bool await(const struct script *sc, struct channel_fd *c, enum msg_type type, struct msg *m)
 {
+    bool expected = strcmp(sc->break_what, "again") == 0;
     while (channel_next(c, m)) {
         say(m);
         if (m->type == type)
             return true;
-        if (m->type == MSG_REFUSED)
+        if (m->type == MSG_REFUSED && !expected)
             return false;
         msg_done(m);
     }
@@ -238,7 +239,8 @@ static void task_fill(struct script *sc, const char *host_key_file, const char *
     t->iat = t->nbf = clock_wall_s();
     t->exp = t->iat + 3600;
     randombytes_buf(t->nonce, sizeof t->nonce);
-    t->fence = clock_wall_ms();
+    if (t->fence == 0)
+        t->fence = clock_wall_ms();
     snprintf(t->base, sizeof t->base, "%s", root);
     snprintf(t->root, sizeof t->root, "%s", root);
     snprintf(t->branch, sizeof t->branch, "creel/%s", t->id);
@@ -421,7 +423,7 @@ static void wipe(struct script *sc, struct channel_fd *control, uint8_t digest[s
         die("a wipe with the wrong digest was not refused", NULL);
     w.u.wipe.result_sha256[0] ^= 1;
     channel_send(control, &w);
-    if (!await(control, MSG_RECEIPT, &m))
+    if (!await(sc, control, MSG_RECEIPT, &m))
         die("no receipt", NULL);
     verify(sc, DSSE_TYPE_RECEIPT, &m, &d);
     if (receipt_decode(d.body.data, d.body.len, &r, &err) < 0)
@@ -432,7 +434,7 @@ static void wipe(struct script *sc, struct channel_fd *control, uint8_t digest[s
     printf("receipt %s\n", receipt_clean(&r) ? "clean" : "NOT CLEAN");
     sha256_of(m.u.doc.bytes, m.u.doc.len, first);
     channel_send(control, &w);
-    if (!await(control, MSG_RECEIPT, &m))
+    if (!await(sc, control, MSG_RECEIPT, &m))
         die("no second receipt", NULL);
     sha256_of(m.u.doc.bytes, m.u.doc.len, again);
     if (memcmp(first, again, 32) != 0)
@@ -446,7 +448,7 @@ static int drive(struct script *sc)
     struct channel_fd control = channel_open(sc, CHANNEL_CONTROL, 0);
     struct msg m = {0}, e = {.type = MSG_ENVELOPE};
     uint8_t digest[32];
-    if (!await(&control, MSG_WELCOME, &m))
+    if (!await(sc, &control, MSG_WELCOME, &m))
         return 1;
     memcpy(sc->runner_key, m.u.welcome.runner_key, sizeof sc->runner_key);
     printf("welcome %s slots %d rooted %d attempts %zu\n", m.u.welcome.program, m.u.welcome.slots,
@@ -457,7 +459,7 @@ static int drive(struct script *sc)
     e.u.doc.bytes = sc->envelope.data;
     e.u.doc.len = sc->envelope.len;
     channel_send(&control, &e);
-    if (!await(&control, MSG_ACCEPTED, &m))
+    if (!await(sc, &control, MSG_ACCEPTED, &m))
         return 2;
     if (strcmp(sc->break_what, "again") == 0)
         channel_send(&control, &e); /* a replay while it runs */
@@ -466,7 +468,7 @@ static int drive(struct script *sc)
     else
         send_pack(sc);
     follow_log(sc, &control);
-    if (!await(&control, MSG_ENDED, &m))
+    if (!await(sc, &control, MSG_ENDED, &m))
         return 2;
     fetch_result(sc, digest);
     if (!sc->no_wipe)
