@@ -58,22 +58,19 @@ static int shut_in(const struct import *im, struct err *err)
                         weak != NULL && strcmp(weak, "1") == 0, err);
 }
 
-/* What came back being bad is a finding, not a failure: it is written down and the rest is tried. */
+/* What came back being bad is a finding, not a failure: it is written down. */
 static int found_bad(struct import *im, int rc, const struct err *why, struct err *err)
 {
     struct import_result *sum = &im->record.summary;
-    if (rc == -ERR_REFUSED) {
-        if (!sum->refused) {
-            utf8_copy(sum->reason, sizeof(sum->reason), why->msg);
-            for (char *p = sum->reason; *p != '\0'; p++) {
-                *p = *p == '\n' || *p == '\t' ? '?' : *p;
-            }
-        }
-        sum->refused = true;
-        return 0;
+    if (rc != -ERR_REFUSED) {
+        *err = *why;
+        return rc;
     }
-    *err = *why;
-    return rc;
+    utf8_copy(sum->reason, sizeof(sum->reason), why->msg);
+    sum->refused = true;
+    sum->commit[0] = '\0';
+    sum->pack_bytes = sum->diff_bytes = 0;
+    return 0;
 }
 
 static int steps(struct import *im, struct err *err)
@@ -84,8 +81,8 @@ static int steps(struct import *im, struct err *err)
         return found_bad(im, rc, &why, err);
     }
     rc = import_clean(im, &why);
-    if (rc < 0 && (rc = found_bad(im, rc, &why, err)) < 0) {
-        return rc;
+    if (rc < 0) { /* a tree that was not found to be bounded is not compared either */
+        return found_bad(im, rc, &why, err);
     }
     rc = import_compare(im, &why);
     return rc < 0 ? found_bad(im, rc, &why, err) : 0;

@@ -18,7 +18,8 @@
 int import_git_err(struct err *err, const char *what)
 {
     const git_error *e = git_error_last();
-    bool system = e == NULL || e->klass == GIT_ERROR_NOMEMORY || e->klass == GIT_ERROR_OS;
+    /* Out of memory is out of the importer's own limit: their doing. */
+    bool system = e == NULL || e->klass == GIT_ERROR_OS;
     return err_set(err, system ? ERR_FAIL : ERR_REFUSED, "%s: %s", what,
                    e != NULL && e->message != NULL ? e->message : "unknown error of libgit2");
 }
