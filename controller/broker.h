@@ -17,7 +17,7 @@ struct broker; /* the engine's end: one process, one socket in the loop */
 /* Starts the process. `self` is our own executable's path, `key_path` the signing key. */
 int broker_start(uv_loop_t *loop, const char *self, const char *key_path, struct broker **ret,
                  struct err *err);
-/* Ends the process; frees when its handles are closed. */
+/* Ends the process; frees when its handles are closed. No callback comes after this returns. */
 void broker_close(struct broker *b);
 /* The controller key's public half, as the broker said at start (blocking until it did). */
 const uint8_t *broker_pub(const struct broker *b);
@@ -26,12 +26,18 @@ const uint8_t *broker_pub(const struct broker *b);
  * members of `t`, signs. cb gets the DSSE document and the SSHSIG over the same payload, or an error. */
 typedef void broker_signed_cb(void *arg, const struct buf *envelope, const struct buf *sshsig,
                               const struct err *err);
-void broker_sign(struct broker *b, const struct task *t, const uint8_t runner_key[static KEY_PUB_BYTES],
-                 uint64_t life_s, broker_signed_cb *cb, void *arg);
+void broker_sign(struct broker *b, const struct task *t,
+                 const uint8_t runner_key[static KEY_PUB_BYTES], uint64_t life_s,
+                 broker_signed_cb *cb, void *arg);
+/* Is `token` this attempt's, and the attempt not over? Fails closed: alive is false with an error. */
+typedef void broker_token_cb(void *arg, bool alive, const struct err *err);
+void broker_token_check(struct broker *b, const char *attempt,
+                        const uint8_t token[static TASK_TOKEN_BYTES], broker_token_cb *cb,
+                        void *arg);
 /* The attempt is over: its token is dead from now on. No reply is awaited. */
 void broker_attempt_end(struct broker *b, const char *attempt);
 
-/* The process itself: main of `creel broker`. Returns its exit status. */
+/* The process itself: main of `creel broker`. Ends the process, confined by then, with its status. */
 int broker_main(const char *key_path);
 
 #endif

@@ -1,0 +1,437 @@
+/* The engine's end of the broker: starts the process, asks, and hands answers to whoever waits, in
+ * order. Holds no secret. When the broker dies, everybody who waits is told, and whoever asks later.
+ */
+#include "controller/broker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <sodium.h>
+
+#include "common/clock.h"
+#include "common/file.h"
+#include "controller/broker_wire.h"
+
+#define HELLO_MS    10000
+#define IN_MAX      (2 * (FRAME_HEAD_BYTES + FRAME_PAYLOAD_MAX))
+#define OUT_MAX     (64u << 20) /* requests not yet taken: the broker reads as fast as it signs */
+#define READ_CHUNK  65536
+#define PENDING_MAX 8192
+
+struct pending {
+    struct pending *next;
+    enum broker_type want; /* BROKER_ENVELOPE (then BROKER_SSHSIG) or BROKER_TOKEN_STATE */
+    broker_signed_cb *on_signed;
+    broker_token_cb *on_token;
+    void *arg;
+    struct err unasked; /* code != 0: it could not be asked; it is told in its turn */
+};
+
+struct broker {
+    uv_loop_t *loop;
+    uint8_t pub[KEY_PUB_BYTES];
+    int fd;
+    uv_poll_t *poll;
+    uv_timer_t *kick;
+    uv_process_t *process;
+    struct buf in, out, envelope;
+    struct pending *first, **last;
+    size_t npending;
+    struct err why; /* code != 0: it is gone */
+    bool busy;      /* callbacks run */
+    bool closing;   /* broker_close was called from one of them */
+};
+
+static void handle_free(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+static void on_process_exit(uv_process_t *process, int64_t status, int signal)
+{
+    struct broker *b = process->data;
+    if (b)
+        b->process = NULL; /* the socket's end of file says the rest */
+    uv_close((uv_handle_t *)process, handle_free);
+}
+
+static void answer(struct broker *b, const struct buf *sshsig, bool alive, const struct err *err)
+{
+    struct pending *p = b->first;
+    b->first = p->next;
+    if (!b->first)
+        b->last = &b->first;
+    b->npending--;
+    if (p->want == BROKER_TOKEN_STATE)
+        p->on_token(p->arg, alive, err);
+    else
+        p->on_signed(p->arg, err ? NULL : &b->envelope, err ? NULL : sshsig, err);
+    free(p);
+}
+
+static int lost(struct broker *b, const char *why)
+{
+    if (!b->why.code)
+        err_set(&b->why, ERR_FAIL, "the broker process is gone: %s", why);
+    return -ERR_FAIL;
+}
+
+static int on_error(struct broker *b, const struct frame *f)
+{
+    struct broker_error e;
+    struct err err = ERR_INIT;
+    if (json_decode(&broker_error_shape, f->payload, f->len, &e, &err) < 0)
+        return lost(b, err.msg);
+    bool known = e.code > ERR_NONE && e.code <= ERR_REFUSED;
+    err_set(&err, known ? (enum err_code)e.code : ERR_FAIL, "%s", e.message);
+    answer(b, NULL, false, &err);
+    return 0;
+}
+
+static int on_frame(struct broker *b, const struct frame *f)
+{
+    struct err err = ERR_INIT;
+    bool enveloped = b->envelope.len > 0;
+    if (!b->first)
+        return lost(b, "it answered what was not asked");
+    if (f->type == BROKER_ERROR && !enveloped)
+        return on_error(b, f);
+    if (f->type == BROKER_TOKEN_STATE && b->first->want == BROKER_TOKEN_STATE) {
+        struct broker_token_state s;
+        if (json_decode(&broker_token_state_shape, f->payload, f->len, &s, &err) < 0)
+            return lost(b, err.msg);
+        answer(b, NULL, s.alive, NULL);
+        return 0;
+    }
+    if (f->type == BROKER_ENVELOPE && b->first->want == BROKER_ENVELOPE && !enveloped)
+        return buf_add(&b->envelope, f->payload, f->len) < 0 ? lost(b, "out of memory") : 0;
+    if (f->type == BROKER_SSHSIG && b->first->want == BROKER_ENVELOPE && enveloped) {
+        struct buf sig;
+        buf_init(&sig, FRAME_PAYLOAD_MAX);
+        if (buf_add(&sig, f->payload, f->len) == 0)
+            answer(b, &sig, false, NULL);
+        else
+            lost(b, "out of memory");
+        buf_done(&sig);
+        buf_clear(&b->envelope);
+        return 0;
+    }
+    return lost(b, "it answered something else");
+}
+
+static void receive(struct broker *b)
+{
+    uint8_t *to = buf_room(&b->in, READ_CHUNK);
+    ssize_t n = to ? read(b->fd, to, READ_CHUNK) : -1;
+    if (n == 0)
+        lost(b, "it ended");
+    else if (n < 0 && to && (errno == EAGAIN || errno == EINTR))
+        return;
+    else if (n < 0)
+        lost(b, to ? strerror(errno) : "out of memory");
+    else
+        buf_wrote(&b->in, (size_t)n);
+
+    struct frame f;
+    size_t used, at = 0;
+    int rc = 0;
+    struct err err = ERR_INIT;
+    while (!b->closing && !b->why.code &&
+           (rc = frame_get(b->in.data + at, b->in.len - at, &f, &used, &err)) > 0) {
+        at += used;
+        on_frame(b, &f);
+    }
+    if (rc < 0)
+        lost(b, err.msg);
+    buf_drop(&b->in, at);
+}
+
+static void transmit(struct broker *b)
+{
+    while (b->out.len && !b->why.code) {
+        ssize_t n = send(b->fd, b->out.data, b->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return;
+        if (n < 0)
+            lost(b, strerror(errno));
+        else
+            buf_drop(&b->out, (size_t)n);
+    }
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static void watch(struct broker *b)
+{
+    if (b->why.code)
+        uv_poll_stop(b->poll);
+    else
+        uv_poll_start(b->poll, UV_READABLE | (b->out.len ? UV_WRITABLE : 0), on_poll);
+}
+
+static void let_go(struct broker *b)
+{
+    if (b->poll) {
+        uv_poll_stop(b->poll);
+        uv_close((uv_handle_t *)b->poll, handle_free);
+    }
+    if (b->kick)
+        uv_close((uv_handle_t *)b->kick, handle_free);
+    if (b->process) {
+        b->process->data = NULL;
+        uv_process_kill(b->process, SIGTERM);
+    }
+    fd_close(&b->fd); /* to the broker an engine that hung up is the end, too */
+    while (b->first) {
+        struct pending *p = b->first;
+        b->first = p->next;
+        free(p);
+    }
+    buf_done(&b->in);
+    buf_wipe(&b->out);
+    buf_done(&b->envelope);
+    free(b);
+}
+
+/* Whatever can be done now; the only place that calls back. */
+static void drive(struct broker *b, bool readable)
+{
+    b->busy = true;
+    if (readable && !b->why.code)
+        receive(b);
+    if (!b->closing)
+        transmit(b);
+    while (b->first && !b->closing && (b->why.code || b->first->unasked.code)) {
+        /* A copy: the callback may end b. */
+        struct err err = b->why.code ? b->why : b->first->unasked;
+        answer(b, NULL, false, &err);
+    }
+    b->busy = false;
+    if (b->closing)
+        let_go(b);
+    else
+        watch(b);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    drive(poll->data, status < 0 || (events & UV_READABLE));
+}
+
+static void on_kick(uv_timer_t *timer)
+{
+    drive(timer->data, false);
+}
+
+/* Starting. */
+
+static int spawn(struct broker *b, const char *self, const char *key_path, int theirs,
+                 struct err *err)
+{
+    char name[] = "creel", verb[] = "broker", *key = strdup(key_path);
+    char *args[] = {name, verb, key, NULL}, *env[] = {NULL};
+    uv_stdio_container_t stdio[4] = {
+        {.flags = UV_IGNORE},
+        {.flags = UV_IGNORE},
+        {.flags = UV_INHERIT_FD, .data.fd = STDERR_FILENO},
+        {.flags = UV_INHERIT_FD, .data.fd = theirs},
+    };
+    uv_process_options_t o = {
+        .exit_cb = on_process_exit,
+        .file = self,
+        .args = args,
+        .env = env,
+        .stdio_count = 4,
+        .stdio = stdio,
+        .flags = UV_PROCESS_DETACHED, /* Ctrl-C is for the engine to judge */
+    };
+    uv_process_t *process = key ? calloc(1, sizeof *process) : NULL;
+    int rc = process ? uv_spawn(b->loop, process, &o) : UV_ENOMEM;
+    free(key);
+    if (rc == 0) {
+        process->data = b;
+        b->process = process;
+        return 0;
+    }
+    if (process) /* uv_spawn made it a handle before it failed */
+        uv_close((uv_handle_t *)process, handle_free);
+    return err_set(err, ERR_FAIL, "cannot start the broker (%s): %s", self, uv_strerror(rc));
+}
+
+/* Waits until the broker has said hello: once, at the engine's start. */
+static int hear_hello(struct broker *b, struct err *err)
+{
+    struct frame f;
+    struct broker_hello hello;
+    size_t used;
+    int rc;
+    uint64_t end = clock_mono_us() + HELLO_MS * 1000ull;
+    while ((rc = frame_get(b->in.data, b->in.len, &f, &used, err)) == 0) {
+        uint64_t now = clock_mono_us();
+        struct pollfd p = {.fd = b->fd, .events = POLLIN};
+        int ready = now < end ? poll(&p, 1, (int)((end - now) / 1000) + 1) : 0;
+        if (ready == 0 || (ready < 0 && errno != EINTR))
+            return err_set(err, ERR_FAIL, "the broker did not come up");
+        uint8_t *to = buf_room(&b->in, 4096);
+        ssize_t n = to ? recv(b->fd, to, 4096, MSG_DONTWAIT) : -1;
+        if (n == 0)
+            return err_set(err, ERR_FAIL, "the broker ended at once; it said why on stderr");
+        if (n > 0)
+            buf_wrote(&b->in, (size_t)n);
+    }
+    if (rc > 0 && f.type != BROKER_HELLO)
+        rc = err_set(err, ERR_FAIL, "the broker did not say hello");
+    if (rc > 0)
+        rc = json_decode(&broker_hello_shape, f.payload, f.len, &hello, err);
+    if (rc < 0)
+        return rc;
+    memcpy(b->pub, hello.key, KEY_PUB_BYTES);
+    buf_drop(&b->in, used);
+    return 0;
+}
+
+static int watch_start(struct broker *b, struct err *err)
+{
+    b->poll = malloc(sizeof *b->poll);
+    b->kick = malloc(sizeof *b->kick);
+    if (!b->poll || !b->kick || uv_poll_init(b->loop, b->poll, b->fd) < 0) {
+        free(b->poll);
+        free(b->kick);
+        b->poll = NULL;
+        b->kick = NULL;
+        return err_set(err, ERR_FAIL, "cannot watch the broker");
+    }
+    uv_timer_init(b->loop, b->kick);
+    b->poll->data = b->kick->data = b;
+    watch(b);
+    return 0;
+}
+
+int broker_start(uv_loop_t *loop, const char *self, const char *key_path, struct broker **ret,
+                 struct err *err)
+{
+    int pair[2];
+    struct broker *b = calloc(1, sizeof *b);
+    if (!b)
+        return err_set(err, ERR_FAIL, "out of memory");
+    b->loop = loop;
+    b->last = &b->first;
+    b->fd = -1;
+    buf_init(&b->in, IN_MAX);
+    buf_init(&b->out, OUT_MAX);
+    buf_init(&b->envelope, FRAME_PAYLOAD_MAX);
+    int rc = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair);
+    if (rc < 0) {
+        rc = err_errno(err, ERR_FAIL, "socketpair");
+    } else {
+        b->fd = pair[0];
+        rc = spawn(b, self, key_path, pair[1], err);
+        close(pair[1]);
+    }
+    if (rc == 0)
+        rc = hear_hello(b, err);
+    if (rc == 0)
+        rc = watch_start(b, err);
+    if (rc < 0) {
+        let_go(b);
+        return rc;
+    }
+    *ret = b;
+    return 0;
+}
+
+void broker_close(struct broker *b)
+{
+    if (!b)
+        return;
+    b->closing = true;
+    if (!b->busy)
+        let_go(b);
+}
+
+const uint8_t *broker_pub(const struct broker *b)
+{
+    return b->pub;
+}
+
+/* Asking. */
+
+static struct pending *expect(struct broker *b, enum broker_type want, void *arg)
+{
+    struct pending *p = b->npending < PENDING_MAX ? calloc(1, sizeof *p) : NULL;
+    if (!p)
+        return NULL;
+    p->want = want;
+    p->arg = arg;
+    *b->last = p;
+    b->last = &p->next;
+    b->npending++;
+    return p;
+}
+
+/* Queues the request; `p` (NULL: nobody waits) hears of it in its turn when that cannot be done. */
+static void ask(struct broker *b, enum broker_type type, const struct json_shape *shape,
+                const void *request, struct pending *p)
+{
+    struct err err = ERR_INIT;
+    if (!b->why.code && broker_put(&b->out, type, shape, request, &err) < 0) {
+        b->out.failed = false;
+        if (p)
+            p->unasked = err;
+    }
+    uv_timer_start(b->kick, on_kick, 0, 0);
+}
+
+static int too_many(struct err *err)
+{
+    return err_set(err, ERR_FAIL, "too many requests wait for the broker");
+}
+
+void broker_sign(struct broker *b, const struct task *t,
+                 const uint8_t runner_key[static KEY_PUB_BYTES], uint64_t life_s,
+                 broker_signed_cb *cb, void *arg)
+{
+    struct broker_sign q = {.task = *t, .life_s = life_s}; /* lists stay the caller's */
+    struct pending *p = expect(b, BROKER_ENVELOPE, arg);
+    if (!p) {
+        struct err err = ERR_INIT;
+        too_many(&err);
+        cb(arg, NULL, NULL, &err);
+        return;
+    }
+    p->on_signed = cb;
+    memcpy(q.runner_key, runner_key, KEY_PUB_BYTES);
+    ask(b, BROKER_SIGN, &broker_sign_shape, &q, p);
+}
+
+void broker_token_check(struct broker *b, const char *attempt,
+                        const uint8_t token[static TASK_TOKEN_BYTES], broker_token_cb *cb,
+                        void *arg)
+{
+    struct broker_token_check q = {0};
+    struct pending *p = expect(b, BROKER_TOKEN_STATE, arg);
+    if (!p) {
+        struct err err = ERR_INIT;
+        too_many(&err);
+        cb(arg, false, &err);
+        return;
+    }
+    p->on_token = cb;
+    snprintf(q.attempt, sizeof q.attempt, "%s", attempt);
+    memcpy(q.token, token, TASK_TOKEN_BYTES);
+    ask(b, BROKER_TOKEN_CHECK, &broker_token_check_shape, &q, p);
+    sodium_memzero(&q, sizeof q);
+}
+
+void broker_attempt_end(struct broker *b, const char *attempt)
+{
+    struct broker_attempt_end q = {0};
+    snprintf(q.attempt, sizeof q.attempt, "%s", attempt);
+    ask(b, BROKER_ATTEMPT_END, &broker_attempt_end_shape, &q, NULL);
+}

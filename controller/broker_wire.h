@@ -1,0 +1,66 @@
+/* What engine and broker say to each other, declared once: frames of proto/frame.h, strict JSON inside.
+ *
+ *   HELLO (key)                       broker, once, at start
+ *   SIGN (task, runner_key, life_s)   -> ENVELOPE (the DSSE document itself), then SSHSIG (itself)
+ *   TOKEN_CHECK (attempt, token)      -> TOKEN_STATE (alive)
+ *   ATTEMPT_END (attempt)             no answer
+ *   ERROR (code, message)             instead of any answer
+ *
+ * Requests are answered in their order.
+ */
+#ifndef CONTROLLER_BROKER_WIRE_H
+#define CONTROLLER_BROKER_WIRE_H
+
+#include "proto/frame.h"
+#include "proto/task.h"
+
+enum broker_type {
+    BROKER_HELLO = 1,
+    BROKER_SIGN = 2,
+    BROKER_ENVELOPE = 3,
+    BROKER_SSHSIG = 4,
+    BROKER_TOKEN_CHECK = 5,
+    BROKER_TOKEN_STATE = 6,
+    BROKER_ATTEMPT_END = 7,
+    BROKER_ERROR = 8,
+};
+
+#define BROKER_FD        3 /* the broker's end of the socketpair */
+#define BROKER_TOKEN_HEX (2 * TASK_TOKEN_BYTES)
+
+struct broker_hello {
+    uint8_t key[KEY_PUB_BYTES];
+};
+
+struct broker_sign {
+    struct task task; /* iss, times, nonce and token members zero: the broker's to fill */
+    uint8_t runner_key[KEY_PUB_BYTES];
+    uint64_t life_s;
+};
+
+struct broker_token_check {
+    char attempt[ATTEMPT_ID_SIZE];
+    uint8_t token[TASK_TOKEN_BYTES];
+};
+
+struct broker_token_state {
+    bool alive;
+};
+
+struct broker_attempt_end {
+    char attempt[ATTEMPT_ID_SIZE];
+};
+
+struct broker_error {
+    int code; /* enum err_code */
+    char message[ERR_MSG_MAX];
+};
+
+extern const struct json_shape broker_hello_shape, broker_sign_shape, broker_token_check_shape,
+    broker_token_state_shape, broker_attempt_end_shape, broker_error_shape;
+
+/* Appends one frame with `obj` as `shape` writes it. */
+int broker_put(struct buf *to, enum broker_type type, const struct json_shape *shape,
+               const void *obj, struct err *err);
+
+#endif
