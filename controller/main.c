@@ -56,12 +56,13 @@ int main(int argc, char **argv)
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
     struct cli cli = {.argc = argc, .argv = argv, .self = self};
     const struct cmd *internal = argc > 1 ? cmd_internal(argv[1]) : NULL;
-    char **rest = calloc((size_t)argc + 1, sizeof(*rest));
+    char **rest;
     struct err err = ERR_INIT;
     int rc = 0;
 
     if (internal)
         return -internal->run(&cli, NULL, argv + 1, (size_t)argc - 1, &err);
+    rest = calloc((size_t)argc + 1, sizeof(*rest));
     self[n > 0 ? n : 0] = 0;
     umask(077);
     diag_init("creel", DIAG_INFO);

@@ -133,8 +133,10 @@ static int rows_grow(struct host_row **rows, size_t n, struct err *err)
     if (n >= HOSTS_MAX)
         return err_set(err, ERR_FAIL, "creel.db: too many hosts");
     more = realloc(*rows, (n ? 2 * n : 1) * sizeof(**rows));
-    if (!more)
-        return err_set(err, ERR_FAIL, "out of memory");
+    if (!more) {
+        err_set(err, ERR_FAIL, "out of memory");
+        return -ERR_FAIL;
+    }
     *rows = more;
     return 0;
 }
@@ -227,7 +229,7 @@ static int runner_key_check(const struct host_row *h, const struct msg_welcome *
 int store_host_seen(struct store *s, const char *name, const struct msg_welcome *w, bool pin,
                     struct err *err)
 {
-    struct host_row h;
+    struct host_row h = {0};
     int rc = store_begin(s, pin, err); /* facts come again with the next WELCOME, a pin does not */
 
     if (rc < 0)

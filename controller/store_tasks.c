@@ -237,8 +237,10 @@ static int rows_grow(struct task_row **rows, size_t n, struct err *err)
     if (n >= TASKS_MAX)
         return err_set(err, ERR_FAIL, "creel.db: too many tasks");
     more = realloc(*rows, (n ? 2 * n : 1) * sizeof(**rows));
-    if (!more)
-        return err_set(err, ERR_FAIL, "out of memory");
+    if (!more) {
+        err_set(err, ERR_FAIL, "out of memory");
+        return -ERR_FAIL;
+    }
     *rows = more;
     return 0;
 }

@@ -143,13 +143,18 @@ static bool git_version(char *out, size_t size)
 static void git(struct doctor *d)
 {
     char text[128];
-    unsigned major = 0, minor = 0;
+    static const char before[] = "git version ";
+    unsigned long major = 0, minor = 0;
+    char *end = text;
 
     if (!git_version(text, sizeof(text))) {
         found(d, LEVEL_FAIL, "git", "install git", "git cannot be run");
         return;
     }
-    sscanf(text, "git version %u.%u", &major, &minor);
+    if (strncmp(text, before, sizeof(before) - 1) == 0)
+        major = strtoul(text + sizeof(before) - 1, &end, 10);
+    if (*end == '.')
+        minor = strtoul(end + 1, NULL, 10);
     if (major < 2 || (major == 2 && minor < 30))
         found(d, LEVEL_WARN, "git", "install git 2.30 or newer", "%s is old", text);
     else

@@ -188,8 +188,8 @@ static int enrol(struct cli *cli, const struct add_opts *o, struct host_target *
 {
     struct paths p = {.rootfd = -1};
     struct store *s = NULL;
-    struct host_row h;
-    struct probe seen;
+    struct host_row h = {0};
+    struct probe seen = {0};
     int rc = cli_open(cli, &p, &s, err);
 
     if (rc < 0)

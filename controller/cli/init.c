@@ -26,7 +26,7 @@ static const struct opt options[] = {
 /* Looked at before anything is made. */
 static int files_check(const struct init_opts *o, struct err *err)
 {
-    uint8_t signing[KEY_PUB_BYTES], login[KEY_PUB_BYTES];
+    uint8_t signing[KEY_PUB_BYTES] = {0}, login[KEY_PUB_BYTES] = {0};
     int rc = o->signing_key ? key_file_pub(o->signing_key, signing, err) : 0;
 
     if (rc == 0 && o->ssh_key)

@@ -309,7 +309,7 @@ static int detached(struct run *r, struct err *err)
     if (rc == 0 && r->o->json) {
         run_event(&r->view, "detached");
         emit_text(&r->view.out, "id", r->row.id);
-        rc = run_event_end(&r->view, err);
+        run_event_end(&r->view, err);
     }
     cli_say("detached: the task goes on");
     cli_say("  creel logs -f %s     to watch it again", r->row.id);

@@ -63,7 +63,10 @@ static int keyring_init(struct keyring *k, size_t n, struct err *err)
 {
     k->keys = calloc(n, sizeof(*k->keys));
     k->who = calloc(n, sizeof(*k->who));
-    return k->keys && k->who ? 0 : err_set(err, ERR_FAIL, "out of memory");
+    if (k->keys && k->who)
+        return 0;
+    err_set(err, ERR_FAIL, "out of memory");
+    return -ERR_FAIL;
 }
 
 static void keyring_add(struct keyring *k, const uint8_t pub[static KEY_PUB_BYTES],
@@ -100,8 +103,10 @@ static int keyring_known(struct keyring *k, struct cli *cli, struct err *err)
     size_t n = 0;
     int rc = cli_open(cli, &p, &s, err);
 
-    if (rc < 0)
-        return err_wrap(err, "no --key given, and");
+    if (rc < 0) {
+        err_wrap(err, "no --key given, and");
+        return rc;
+    }
     rc = own_key_pub(&p, OWN_KEY_SIGNING, pub, err);
     rc = rc < 0 ? rc : store_runner_keys(s, &rows, &n, err);
     rc = rc < 0 ? rc : keyring_init(k, n + 1, err);

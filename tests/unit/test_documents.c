@@ -18,10 +18,11 @@ struct fixture {
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
+    struct fixture *f;
 
     if (sodium_init() < 0)
         return -1;
+    f = calloc(1, sizeof(*f));
     tool_init(&f->t);
     assert_ok(paths_open(tool_path(&f->t, "s"), true, &f->p, &err));
     f->dirfd = paths_task_dir(&f->p, SAMPLE_ID, true, &err);
