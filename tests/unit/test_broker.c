@@ -1,0 +1,562 @@
+/* controller/broker.c with the real process behind it: this program is its own `creel broker`. What it
+ * signs is checked by openssl and ssh-keygen, and this process is searched for the secret key. */
+#include "controller/broker.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+#include <sodium.h>
+
+#include "common/clock.h"
+#include "common/sha256.h"
+#include "controller/broker_wire.h"
+#include "tests/unit/fixture.h"
+
+#define TASK_ID "01hzzzzzzzzzzzzzzzzzzzzzzz"
+#define LIFE_S  3600
+
+struct rig {
+    char dir[64], key[PATH_MAX], self[PATH_MAX];
+    uv_loop_t loop;
+    struct broker *b;
+    uint8_t runner_pub[KEY_PUB_BYTES], runner_sec[KEY_SEC_BYTES];
+    struct task task;
+    int answers;
+    struct err why;
+    bool alive;
+    struct buf envelope, sshsig;
+    struct dsse dsse;
+    struct task signed_task;
+};
+
+static void on_signed(void *arg, const struct buf *envelope, const struct buf *sshsig,
+                      const struct err *err)
+{
+    struct rig *r = arg;
+    r->answers++;
+    uv_stop(&r->loop); /* UV_RUN_ONCE must not go on to wait */
+    r->why = err ? *err : ERR_INIT;
+    if (err)
+        return;
+    buf_add(&r->envelope, envelope->data, envelope->len);
+    buf_add(&r->sshsig, sshsig->data, sshsig->len);
+}
+
+static void on_token(void *arg, bool alive, const struct err *err)
+{
+    struct rig *r = arg;
+    r->answers++;
+    uv_stop(&r->loop); /* UV_RUN_ONCE must not go on to wait */
+    r->alive = alive;
+    r->why = err ? *err : ERR_INIT;
+}
+
+static void await(struct rig *r, int n)
+{
+    while (r->answers < n)
+        uv_run(&r->loop, UV_RUN_ONCE);
+    r->answers = 0;
+}
+
+static void sign(struct rig *r, uint64_t life_s)
+{
+    buf_clear(&r->envelope);
+    buf_clear(&r->sshsig);
+    broker_sign(r->b, &r->task, r->runner_pub, life_s, on_signed, r);
+    await(r, 1);
+}
+
+static void read_signed(struct rig *r)
+{
+    struct err err = ERR_INIT;
+    assert_string_equal(r->why.msg, "");
+    assert_int_equal(dsse_parse(r->envelope.data, r->envelope.len, &r->dsse, &err), 0);
+    assert_int_equal(task_decode(r->dsse.body.data, r->dsse.body.len, &r->signed_task, &err), 0);
+}
+
+static void read_done(struct rig *r)
+{
+    task_done(&r->signed_task);
+    dsse_done(&r->dsse);
+}
+
+/* As the runner does it. */
+static void unseal(const struct rig *r, uint8_t token[static TASK_TOKEN_BYTES])
+{
+    uint8_t pub[32], sec[32];
+    assert_int_equal(crypto_sign_ed25519_pk_to_curve25519(pub, r->runner_pub), 0);
+    assert_int_equal(crypto_sign_ed25519_sk_to_curve25519(sec, r->runner_sec), 0);
+    assert_int_equal(
+        crypto_box_seal_open(token, r->signed_task.token_sealed, TASK_SEALED_BYTES, pub, sec), 0);
+}
+
+static bool alive(struct rig *r, const char *attempt, const uint8_t token[static TASK_TOKEN_BYTES])
+{
+    broker_token_check(r->b, attempt, token, on_token, r);
+    await(r, 1);
+    assert_int_equal(r->why.code, 0);
+    return r->alive;
+}
+
+static void start(struct rig *r)
+{
+    struct err err = ERR_INIT;
+    if (broker_start(&r->loop, r->self, r->key, &r->b, &err) < 0)
+        fail_msg("%s", err.msg);
+}
+
+static void stop(struct rig *r)
+{
+    broker_close(r->b);
+    r->b = NULL;
+    uv_run(&r->loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_alive(&r->loop), 0);
+}
+
+static void test_signs(void **state)
+{
+    struct rig *r = *state;
+    char fpr[KEY_FPR_SIZE], fpr_file[KEY_FPR_SIZE];
+    struct buf line;
+    uint8_t pub[KEY_PUB_BYTES];
+    struct err err = ERR_INIT;
+    size_t which;
+    start(r);
+    buf_init(&line, KEY_LINE_MAX);
+    fixture_text(r->dir, "key.pub", &line);
+    line.data[line.len - 1] = 0;
+    assert_int_equal(key_pub_parse(buf_str(&line), pub, &err), 0);
+    buf_done(&line);
+    key_fingerprint(broker_pub(r->b), fpr);
+    key_fingerprint(pub, fpr_file);
+    assert_string_equal(fpr, fpr_file);
+
+    uint64_t before = clock_wall_s();
+    sign(r, LIFE_S);
+    read_signed(r);
+    assert_string_equal(r->dsse.type, DSSE_TYPE_TASK);
+    assert_int_equal(dsse_verify(&r->dsse, (const uint8_t(*)[KEY_PUB_BYTES])pub, 1, &which, &err),
+                     0);
+    assert_string_equal(r->signed_task.iss, fpr);
+    assert_in_range(r->signed_task.iat, before, before + 5);
+    assert_int_equal(r->signed_task.nbf, r->signed_task.iat);
+    assert_int_equal(r->signed_task.exp, r->signed_task.iat + LIFE_S);
+    assert_string_equal(r->signed_task.command.v[0], "true");
+    assert_false(sodium_is_zero(r->signed_task.nonce, TASK_NONCE_BYTES));
+    uint8_t nonce[TASK_NONCE_BYTES];
+    memcpy(nonce, r->signed_task.nonce, sizeof nonce);
+    read_done(r);
+    sign(r, LIFE_S);
+    read_signed(r);
+    assert_memory_not_equal(nonce, r->signed_task.nonce, sizeof nonce);
+    read_done(r);
+    stop(r);
+}
+
+static void save(const struct rig *r, const char *name, const void *bytes, size_t n)
+{
+    struct err err = ERR_INIT;
+    int fd = dir_open(r->dir, false, false, &err);
+    assert_int_equal(file_replace(fd, name, bytes, n, 0600, &err), 0);
+    close(fd);
+}
+
+static int shell(const struct rig *r, const char *script)
+{
+    char all[PATH_MAX];
+    snprintf(all, sizeof all, "cd %s && %s", r->dir, script);
+    const char *const argv[] = {"sh", "-c", all, NULL};
+    return fixture_run(argv);
+}
+
+static const char openssl_check[] =
+    "openssl pkeyutl -verify -rawin -pubin -inkey pub.pem -in pae -sigfile sig";
+static const char ssh_keygen_check[] =
+    "{ printf 'creel '; cat key.pub; } >allowed && ssh-keygen -Y verify -f allowed -I creel "
+    "-n task@creel -s sshsig <payload";
+
+static void test_others_verify(void **state)
+{
+    struct rig *r = *state;
+    struct buf pae, pem;
+    start(r);
+    sign(r, LIFE_S);
+    read_signed(r);
+    buf_init(&pae, DSSE_BYTES_MAX);
+    buf_init(&pem, 4096);
+    dsse_pae(r->dsse.type, r->dsse.body.data, r->dsse.body.len, &pae);
+    key_pub_pem(broker_pub(r->b), &pem);
+    save(r, "pae", pae.data, pae.len);
+    save(r, "pub.pem", pem.data, pem.len);
+    save(r, "sig", r->dsse.sigs[0].sig, KEY_SIG_BYTES);
+    save(r, "sshsig", r->sshsig.data, r->sshsig.len);
+    save(r, "payload", r->dsse.body.data, r->dsse.body.len);
+    assert_int_equal(shell(r, openssl_check), 0);
+    assert_int_equal(shell(r, ssh_keygen_check), 0);
+    r->dsse.body.data[30] ^= 1;
+    pae.data[60] ^= 1;
+    save(r, "pae", pae.data, pae.len);
+    save(r, "payload", r->dsse.body.data, r->dsse.body.len);
+    assert_int_not_equal(shell(r, openssl_check), 0);
+    assert_int_not_equal(shell(r, ssh_keygen_check), 0);
+    buf_done(&pae);
+    buf_done(&pem);
+    read_done(r);
+    stop(r);
+}
+
+static void test_life_of_a_token(void **state)
+{
+    struct rig *r = *state;
+    uint8_t token[TASK_TOKEN_BYTES], other[TASK_TOKEN_BYTES], hash[32];
+    char hex[BROKER_TOKEN_HEX + 1];
+    start(r);
+    assert_false(alive(r, r->task.attempt, (const uint8_t[TASK_TOKEN_BYTES]){0}));
+    sign(r, LIFE_S);
+    read_signed(r);
+    unseal(r, token);
+    sodium_bin2hex(hex, sizeof hex, token, sizeof token);
+    sha256_of(hex, BROKER_TOKEN_HEX, hash);
+    assert_memory_equal(hash, r->signed_task.token_sha256, sizeof hash);
+    assert_true(alive(r, r->task.attempt, token));
+    assert_false(alive(r, TASK_ID ".2", token));
+    assert_false(alive(r, "", token));
+    memcpy(other, token, sizeof other);
+    other[31] ^= 1;
+    assert_false(alive(r, r->task.attempt, other));
+    read_done(r);
+
+    /* Signed again: a new token, the old one is dead. */
+    sign(r, LIFE_S);
+    read_signed(r);
+    unseal(r, other);
+    assert_false(alive(r, r->task.attempt, token));
+    assert_true(alive(r, r->task.attempt, other));
+    read_done(r);
+    broker_attempt_end(r->b, r->task.attempt);
+    assert_false(alive(r, r->task.attempt, other));
+    broker_attempt_end(r->b, r->task.attempt); /* twice, or never begun, is no harm */
+    assert_false(alive(r, r->task.attempt, other));
+    stop(r);
+}
+
+static void expect_refusal(struct rig *r, uint64_t life_s, enum err_code code, const char *words)
+{
+    sign(r, life_s);
+    if (r->why.code != code || !strstr(r->why.msg, words))
+        fail_msg("%d \"%s\", wanted %d \"%s\"", r->why.code, r->why.msg, code, words);
+    assert_int_equal(r->envelope.len, 0);
+}
+
+static void test_refusals(void **state)
+{
+    struct rig *r = *state;
+    struct task good = r->task;
+    uint8_t key[KEY_PUB_BYTES];
+    start(r);
+    expect_refusal(r, 0, ERR_REFUSED, "a life of");
+    expect_refusal(r, TASK_LIFE_MAX_S + 1, ERR_REFUSED, "a life of");
+    r->task.exp = 4102444800;
+    expect_refusal(r, LIFE_S, ERR_REFUSED, "not the engine's");
+    r->task = good;
+    r->task.token_sha256[0] = 1;
+    expect_refusal(r, LIFE_S, ERR_REFUSED, "not the engine's");
+    r->task = good;
+    snprintf(r->task.iss, sizeof r->task.iss, "somebody");
+    expect_refusal(r, LIFE_S, ERR_REFUSED, "not the engine's");
+    r->task = good;
+    snprintf(r->task.branch, sizeof r->task.branch, "main");
+    expect_refusal(r, LIFE_S, ERR_FAIL, "repo.branch");
+    r->task = good;
+    snprintf(r->task.attempt, sizeof r->task.attempt, "../x");
+    expect_refusal(r, LIFE_S, ERR_REFUSED, "not an attempt id");
+    r->task = good;
+    memcpy(r->task.title, "\xff\xfe", 3); /* cannot even be asked */
+    expect_refusal(r, LIFE_S, ERR_FAIL, "");
+    r->task = good;
+    memcpy(key, r->runner_pub, sizeof key);
+    memset(r->runner_pub, 0, sizeof key); /* a point of small order */
+    expect_refusal(r, LIFE_S, ERR_TRUST, "runner's key");
+    memcpy(r->runner_pub, key, sizeof key);
+    sign(r, LIFE_S); /* and it goes on */
+    assert_int_equal(r->why.code, 0);
+    stop(r);
+}
+
+static void test_order(void **state)
+{
+    struct rig *r = *state;
+    start(r);
+    buf_clear(&r->envelope);
+    for (int i = 0; i < 50; i++) {
+        if (i % 3 == 0)
+            broker_sign(r->b, &r->task, r->runner_pub, i % 2 ? 0 : LIFE_S, on_signed, r);
+        else
+            broker_token_check(r->b, r->task.attempt, r->runner_pub, on_token, r);
+    }
+    await(r, 50);
+    stop(r);
+}
+
+/* Bytes that are no request: it ends, rather than guess. */
+static void test_garbage_ends_it(void **state)
+{
+    static const struct {
+        const void *bytes;
+        size_t n;
+        bool survives; /* answered by an error */
+    } rows[] = {
+        {"\xff\xff\xff\xff\2", 5, false},
+        {"\0\0\0\2\x63{}", 7, false},
+        {"\0\0\0\2\1{}", 7, false},
+        {"\0\0\0\2\2{}", 7, true},
+        {"\0\0\0\x0b\5{\"token\":1}", 16, true},
+        {"\0\0\0\2\7{}", 7, false},
+    };
+    struct rig *r = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        int pair[2], status;
+        char answer[65536];
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        posix_spawn_file_actions_t fa;
+        posix_spawn_file_actions_init(&fa);
+        posix_spawn_file_actions_adddup2(&fa, pair[1], BROKER_FD);
+        posix_spawn_file_actions_addopen(&fa, 2, "/dev/null", O_WRONLY, 0);
+        const char *const argv[] = {"creel", "broker", r->key, NULL};
+        pid_t pid;
+        assert_int_equal(
+            posix_spawn(&pid, r->self, &fa, NULL, (char *const *)(uintptr_t)argv, environ), 0);
+        posix_spawn_file_actions_destroy(&fa);
+        close(pair[1]);
+        assert_true(read(pair[0], answer, sizeof answer) > 0); /* its hello */
+        assert_int_equal(write_all(pair[0], rows[i].bytes, rows[i].n), 0);
+        ssize_t n = read(pair[0], answer, sizeof answer);
+        assert_int_equal(n > 0, rows[i].survives);
+        if (n > 0)
+            assert_int_equal(answer[4], BROKER_ERROR);
+        close(pair[0]);
+        waitpid(pid, &status, 0);
+        assert_int_equal(WIFEXITED(status) && WEXITSTATUS(status) == 0, rows[i].survives);
+    }
+}
+
+static pid_t child_pid(void)
+{
+    char path[64], text[64] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    return n > 0 ? (pid_t)strtol(text, NULL, 10) : -1;
+}
+
+static void test_death(void **state)
+{
+    struct rig *r = *state;
+    start(r);
+    pid_t pid = child_pid();
+    assert_true(pid > 0);
+    kill(pid, SIGSTOP);
+    broker_sign(r->b, &r->task, r->runner_pub, LIFE_S, on_signed, r);
+    broker_token_check(r->b, r->task.attempt, r->runner_pub, on_token, r);
+    uv_run(&r->loop, UV_RUN_NOWAIT);
+    kill(pid, SIGKILL);
+    await(r, 2);
+    assert_int_equal(r->why.code, ERR_FAIL);
+    assert_non_null(strstr(r->why.msg, "broker process is gone"));
+    sign(r, LIFE_S);
+    assert_int_equal(r->why.code, ERR_FAIL);
+    stop(r);
+    start(r);
+    broker_sign(r->b, &r->task, r->runner_pub, LIFE_S, on_signed, r);
+    stop(r); /* nobody is called back */
+    assert_int_equal(r->answers, 0);
+}
+
+static void test_bad_key_file(void **state)
+{
+    struct rig *r = *state;
+    struct err err = ERR_INIT;
+    char good[PATH_MAX];
+    memcpy(good, r->key, sizeof good);
+    fixture_path(r->dir, "key.pub", r->key);
+    assert_int_equal(broker_start(&r->loop, r->self, r->key, &r->b, &err), -ERR_FAIL);
+    fixture_path(r->dir, "absent", r->key);
+    assert_int_equal(broker_start(&r->loop, r->self, r->key, &r->b, &err), -ERR_FAIL);
+    memcpy(r->key, good, sizeof good);
+    assert_int_equal(broker_start(&r->loop, "/nonexistent/creel", r->key, &r->b, &err), -ERR_FAIL);
+    r->b = NULL;
+    stop(r);
+}
+
+static int status_of(pid_t pid, const char *name)
+{
+    char path[64], line[256];
+    int value = -1;
+    snprintf(path, sizeof path, "/proc/%d/status", pid);
+    FILE *f = fopen(path, "re");
+    while (f && fgets(line, sizeof line, f))
+        if (strncmp(line, name, strlen(name)) == 0)
+            value = (int)strtol(line + strlen(name) + 1, NULL, 10);
+    if (f)
+        fclose(f);
+    return value;
+}
+
+static int count_entries(pid_t pid)
+{
+    char path[64];
+    int n = 0;
+    for (int fd = 0; fd < 256; fd++) {
+        struct stat st;
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, fd);
+        n += lstat(path, &st) == 0;
+    }
+    return n;
+}
+
+static void test_confined(void **state)
+{
+    struct rig *r = *state;
+    char path[64], text[256];
+    int leak = open("/dev/null", O_RDONLY); /* not close-on-exec, as a library may open one */
+    start(r);
+    pid_t pid = child_pid();
+    assert_int_equal(status_of(pid, "NoNewPrivs:"), 1);
+    assert_int_equal(status_of(pid, "Seccomp:"), 2);
+    assert_true(status_of(pid, "VmLck:") > 0);
+    if (geteuid() == 0) { /* not dumpable: only root may look */
+        snprintf(path, sizeof path, "/proc/%d/environ", pid);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        assert_int_equal(read(fd, text, sizeof text), 0);
+        close(fd);
+        assert_int_equal(count_entries(pid), 4);
+    }
+    close(leak);
+    stop(r);
+}
+
+/* Is `needle` in the memory of `pid`? */
+static bool in_memory(pid_t pid, const uint8_t *needle, size_t n)
+{
+    char path[64], line[512];
+    static uint8_t chunk[1 << 20];
+    snprintf(path, sizeof path, "/proc/%d/maps", pid);
+    FILE *maps = fopen(path, "re");
+    snprintf(path, sizeof path, "/proc/%d/mem", pid);
+    int mem = open(path, O_RDONLY | O_CLOEXEC);
+    bool found = false;
+    if (!maps || mem < 0)
+        _exit(3);
+    while (!found && fgets(line, sizeof line, maps)) {
+        unsigned long from, to;
+        char mode[5];
+        if (sscanf(line, "%lx-%lx %4s", &from, &to, mode) != 3 || mode[0] != 'r')
+            continue;
+        for (unsigned long at = from; at < to && !found; at += sizeof chunk - n) {
+            size_t want = to - at < sizeof chunk ? to - at : sizeof chunk;
+            ssize_t got = pread(mem, chunk, want, (off_t)at);
+            found = got >= (ssize_t)n && memmem(chunk, (size_t)got, needle, n);
+        }
+    }
+    fclose(maps);
+    close(mem);
+    return found;
+}
+
+/* Searches the process `pid` for the secret seed, and, to show that the search finds, the public key.
+ * In a child, so that the seed never comes near the process that is searched. */
+static int search(const struct rig *r, pid_t pid)
+{
+    struct buf text;
+    struct err err = ERR_INIT;
+    static uint8_t sec[KEY_SEC_BYTES];
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        buf_init(&text, KEY_LINE_MAX);
+        fixture_text(r->dir, "key", &text);
+        if (key_sec_parse(buf_str(&text), text.len, sec, &err) < 0)
+            _exit(4);
+        _exit(in_memory(pid, sec, 32) | in_memory(pid, sec + 32, 32) << 1);
+    }
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void test_engine_has_no_secret(void **state)
+{
+    struct rig *r = *state;
+    start(r);
+    sign(r, LIFE_S);
+    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
+    assert_int_equal(search(r, getpid()), 2); /* the public key is there, the seed is not */
+    if (geteuid() == 0)
+        assert_int_equal(search(r, child_pid()) & 1, 1); /* and where it is, it is found */
+    stop(r);
+}
+
+static int group_setup(void **state)
+{
+    struct rig *r = calloc(1, sizeof *r);
+    ssize_t n;
+    *state = r;
+    signal(SIGPIPE, SIG_IGN);
+    if (!r || sodium_init() < 0 || uv_loop_init(&r->loop) < 0)
+        return -1;
+    n = readlink("/proc/self/exe", r->self, sizeof r->self - 1);
+    snprintf(r->dir, sizeof r->dir, "/tmp/creel-test-XXXXXX");
+    if (n < 0 || !mkdtemp(r->dir) || fixture_keygen(r->dir, "key", "ed25519") != 0)
+        return -1;
+    fixture_path(r->dir, "key", r->key);
+    crypto_sign_keypair(r->runner_pub, r->runner_sec);
+    buf_init(&r->envelope, DSSE_BYTES_MAX);
+    buf_init(&r->sshsig, 65536);
+    struct task *t = &r->task;
+    snprintf(t->id, sizeof t->id, TASK_ID);
+    attempt_id_make(t->id, 1, t->attempt);
+    snprintf(t->title, sizeof t->title, "a task\nof two lines");
+    snprintf(t->aud_host, sizeof t->aud_host, "box");
+    key_fingerprint(r->runner_pub, t->aud_host_key);
+    t->fence = 7;
+    memset(t->base, 'a', TASK_OID_SIZE - 1);
+    memset(t->root, 'b', TASK_OID_SIZE - 1);
+    snprintf(t->branch, sizeof t->branch, "creel/" TASK_ID);
+    t->pack_bytes = 1234;
+    policy_init(&t->policy);
+    return strv_add(&t->command, "true") + strv_add(&t->tests, "make check");
+}
+
+static int group_teardown(void **state)
+{
+    struct rig *r = *state;
+    fixture_remove(r->dir);
+    task_done(&r->task);
+    buf_done(&r->envelope);
+    buf_done(&r->sshsig);
+    int rc = uv_loop_close(&r->loop);
+    free(r);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], "broker") == 0)
+        return broker_main(argv[2]);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_signs),           cmocka_unit_test(test_others_verify),
+        cmocka_unit_test(test_life_of_a_token), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_order),           cmocka_unit_test(test_garbage_ends_it),
+        cmocka_unit_test(test_death),           cmocka_unit_test(test_bad_key_file),
+        cmocka_unit_test(test_confined),        cmocka_unit_test(test_engine_has_no_secret),
+    };
+    cmocka_set_test_filter(argc == 2 ? argv[1] : NULL);
+    return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}
