@@ -55,9 +55,11 @@ static int limit_to(int resource, rlim_t soft, rlim_t hard)
     return setrlimit(resource, &now);
 }
 
-static int set_rlimits(const struct policy *policy)
+static int set_rlimits(const struct policy *policy, bool cgroup)
 {
-    const rlim_t pids = policy->limits[LIMIT_PIDS];
+    /* Where pids.max is the limit this one only stands behind it, with room, so that the cgroup is
+     * what says no, and counts it. */
+    const rlim_t pids = policy->limits[LIMIT_PIDS] + (cgroup ? 256 : 0);
     /* One page over the disk: a full disk shall be met as such, not as a signal. */
     const rlim_t file = policy->limits[LIMIT_DISK] + 4096;
     const struct {
@@ -66,7 +68,7 @@ static int set_rlimits(const struct policy *policy)
     } rows[] = {
         {RLIMIT_CORE, 0, 0},
         {RLIMIT_NOFILE, 4096, 65536},
-        {RLIMIT_NPROC, pids, pids}, /* a backstop: pids.max is the limit where there is one */
+        {RLIMIT_NPROC, pids, pids},
         {RLIMIT_FSIZE, file, file},
         {RLIMIT_MEMLOCK, 8u << 20, 8u << 20},
         {RLIMIT_MSGQUEUE, 819200, 819200},
@@ -154,7 +156,7 @@ int jail_drop(const struct jail_spec *spec, struct err *err)
         return err_errno(err, ERR_FAIL, "the jail cannot set no_new_privs");
     if (own_keyring() < 0)
         return err_errno(err, ERR_FAIL, "the jail cannot leave the session keyring");
-    if (set_rlimits(&spec->task->policy) < 0)
+    if (set_rlimits(&spec->task->policy, spec->cgroup >= 0) < 0)
         return err_errno(err, ERR_FAIL, "the jail's resource limits cannot be set");
     if (drop_identity(spec->rooted) < 0)
         return err_errno(err, ERR_FAIL, "the jail cannot drop its privileges");
