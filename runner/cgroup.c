@@ -173,12 +173,35 @@ static int open_own(char why[static 160])
     return dir;
 }
 
+/* A cgroup that is not ours alone (a login session, another service) is left as it is: its processes
+ * are not ours to move, and it could hand out no controller anyway. */
+static bool shared(int dir, pid_t serve)
+{
+    char text[4096];
+    if (get(dir, "cgroup.procs", text, sizeof text) < 0)
+        return true;
+    for (char *at = text, *end;; at = end) {
+        long pid = strtol(at, &end, 10);
+        if (end == at)
+            return false;
+        if (pid != getpid() && (serve <= 0 || pid != serve))
+            return true;
+    }
+}
+
 void cgroup_tree_open(struct cgroup_tree *t, pid_t serve)
 {
     *t = (struct cgroup_tree){.dir = -1};
     int dir = open_own(t->why);
     if (dir < 0)
         return;
+    if (shared(dir, serve)) {
+        snprintf(t->why, sizeof t->why,
+                 "the runner's cgroup holds other processes too; start it by systemd with "
+                 "Delegate=yes");
+        fd_close(&dir);
+        return;
+    }
     int supervisor = child_dir(dir, "supervisor");
     /* A cgroup with processes of its own cannot hand controllers to its children: move out first. */
     if (supervisor < 0 || putf(supervisor, "cgroup.procs", "%d", (int)getpid()) < 0 ||

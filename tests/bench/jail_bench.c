@@ -1,8 +1,10 @@
-/* Start-to-exit of /usr/bin/true in our jail, N times: `jail_bench N [phase|whole]`. Prints one run's
- * milliseconds a line.
+/* Start-to-exit of /usr/bin/true in our jail, N times: `jail_bench N [start|phase|cycle]`. Prints one
+ * run's milliseconds a line.
  *
- *   whole (default): make the attempt (user namespace, disk, base tree), run, destroy and check it
+ *   start (default): from nothing (no user namespace, no disk, no tree) to the program's end, all of
+ *                    its jail's processes reaped
  *   phase:           only the run phase, in an attempt that is already open
+ *   cycle:           as start, and destroying the attempt and checking that it is gone
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,7 +55,21 @@ static int run_phase(struct cell *cell, struct err *err)
     return rc;
 }
 
-static int run_whole(const struct bench *b, struct err *err)
+static int destroy(struct cell *cell, struct err *err)
+{
+    struct warden_wiped w = cell_close(cell, NULL, 0);
+    if (w.processes && w.disk && w.cgroup && w.network)
+        return 0;
+    return err_set(err, ERR_FAIL, "not all gone: %d %d %d %d", w.processes, w.disk, w.cgroup,
+                   w.network);
+}
+
+static double ms_since(uint64_t began)
+{
+    return (double)(clock_mono_us() - began) / 1000;
+}
+
+static int bench_phase(const struct bench *b, int n, struct err *err)
 {
     struct cell cell;
     int pack = -1;
@@ -61,30 +77,46 @@ static int run_whole(const struct bench *b, struct err *err)
     if (rc < 0)
         return rc;
     fds_close(&pack, 1);
-    rc = run_phase(&cell, err);
-    struct warden_wiped w = cell_close(&cell, NULL, 0);
-    if (rc == 0 && !(w.processes && w.disk && w.cgroup && w.network))
-        rc = err_set(err, ERR_FAIL, "not all gone: %d %d %d %d", w.processes, w.disk, w.cgroup,
-                     w.network);
+    for (int i = 0; rc == 0 && i < n; i++) {
+        uint64_t began = clock_mono_us();
+        rc = run_phase(&cell, err);
+        if (rc == 0)
+            printf("%.3f\n", ms_since(began));
+    }
+    struct err ignored = ERR_INIT;
+    return destroy(&cell, rc < 0 ? &ignored : err) < 0 && rc == 0 ? -err->code : rc;
+}
+
+static int bench_whole(const struct bench *b, int n, bool cycle, struct err *err)
+{
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < n; i++) {
+        struct cell cell;
+        int pack = -1;
+        uint64_t began = clock_mono_us();
+        rc = cell_open(&b->setup, &cell, &pack, err);
+        if (rc < 0)
+            return rc;
+        fds_close(&pack, 1);
+        rc = run_phase(&cell, err);
+        double ms = ms_since(began);
+        if (rc == 0)
+            rc = destroy(&cell, err);
+        else
+            cell_close(&cell, NULL, 0);
+        if (rc == 0)
+            printf("%.3f\n", cycle ? ms_since(began) : ms);
+    }
     return rc;
 }
 
-static int bench_run(const struct bench *b, int n, bool whole, struct err *err)
+static int bench_run(const struct bench *b, int n, const char *mode, struct err *err)
 {
-    struct cell cell;
-    int rc = 0, pack = -1;
-    if (!whole && cell_open(&b->setup, &cell, &pack, err) < 0)
-        return -err->code;
-    fds_close(&pack, 1);
-    for (int i = 0; rc == 0 && i < n; i++) {
-        uint64_t began = clock_mono_us();
-        rc = whole ? run_whole(b, err) : run_phase(&cell, err);
-        if (rc == 0)
-            printf("%.3f\n", (double)(clock_mono_us() - began) / 1000);
-    }
-    if (!whole)
-        cell_close(&cell, NULL, 0);
-    return rc;
+    if (strcmp(mode, "phase") == 0)
+        return bench_phase(b, n, err);
+    if (strcmp(mode, "start") != 0 && strcmp(mode, "cycle") != 0)
+        return err_set(err, ERR_USAGE, "no mode %s", mode);
+    return bench_whole(b, n, strcmp(mode, "cycle") == 0, err);
 }
 
 int main(int argc, char **argv)
@@ -94,13 +126,13 @@ int main(int argc, char **argv)
     char *end = NULL;
     long n = argc > 1 ? strtol(argv[1], &end, 10) : 0;
     if (n < 1 || n > 1000000 || *end) {
-        fprintf(stderr, "usage: jail_bench N [phase|whole]\n");
+        fprintf(stderr, "usage: jail_bench N [start|phase|cycle]\n");
         return ERR_USAGE;
     }
     setvbuf(stdout, NULL, _IOFBF, 1 << 16);
     int rc = bench_init(&b, &err);
     if (rc == 0)
-        rc = bench_run(&b, (int)n, argc < 3 || strcmp(argv[2], "phase") != 0, &err);
+        rc = bench_run(&b, (int)n, argc > 2 ? argv[2] : "start", &err);
     if (rc < 0)
         fprintf(stderr, "jail_bench: %s\n", err.msg);
     seccomp_done(&b.filter);
