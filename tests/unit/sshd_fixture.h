@@ -56,8 +56,8 @@ static int sshd_start(struct sshd *s, const char *config, const char *const *kin
                   "ListenAddress 127.0.0.1\nPort %u\nPidFile none\nStrictModes no\nUsePAM no\n"
                   "AuthorizedKeysFile %s/authorized_keys\nPasswordAuthentication no\n"
                   "KbdInteractiveAuthentication no\nPermitRootLogin yes\nMaxSessions %d\n"
-                  "MaxStartups 200\nLogLevel QUIET\n",
-                  s->port, s->dir, max_sessions);
+                  "MaxStartups 200\nLogLevel QUIET\nSetEnv HOME=%s\n", /* no start-up files of a shell */
+                  s->port, s->dir, max_sessions, s->dir);
     for (; *kinds; kinds++)
         fixture_write(s->dir, config, "HostKey %s/host_%s\n", s->dir, *kinds);
     if (geteuid() == 0) /* sshd started by root wants its own empty directory */
