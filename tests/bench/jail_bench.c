@@ -83,8 +83,10 @@ static int bench_phase(const struct bench *b, int n, struct err *err)
         if (rc == 0)
             printf("%.3f\n", ms_since(began));
     }
-    struct err ignored = ERR_INIT;
-    return destroy(&cell, rc < 0 ? &ignored : err) < 0 && rc == 0 ? -err->code : rc;
+    if (rc == 0)
+        return destroy(&cell, err);
+    cell_close(&cell, NULL, 0);
+    return rc;
 }
 
 static int bench_whole(const struct bench *b, int n, bool cycle, struct err *err)
