@@ -17,7 +17,8 @@
 #include "common/file.h"
 #include "controller/engine_internal.h"
 
-#define HEARTBEAT_MS 2000
+#define HEARTBEAT_MS   2000
+#define CALL_AHEAD_MAX 2 /* hosts */
 
 struct follower {
     uv_pipe_t pipe;
@@ -391,6 +392,24 @@ static void say_ready(void)
     unsetenv("CREEL_ENGINE_READY_FD");
 }
 
+/* An engine that a command has just started is about to get work, while that command still packs the
+ * source: a small fleet is called at once, so that the session stands when the task is queued. */
+static void call_ahead(struct engine *e)
+{
+    struct err err = ERR_INIT;
+    struct host_row *hosts = NULL;
+    size_t n = 0;
+    if (e->idle_exit_s == 0 || store_host_list(e->store, &hosts, &n, &err) < 0)
+        return;
+    for (size_t i = 0; i < n && n <= CALL_AHEAD_MAX; i++) {
+        struct engine_host *h =
+            hosts[i].last_seen > 0 ? engine_host_get(e, hosts[i].name, &err) : NULL;
+        if (h != NULL)
+            engine_host_need(h);
+    }
+    free(hosts);
+}
+
 static int start(struct engine *e, struct err *err)
 {
     char db[PATH_MAX], key[PATH_MAX], pid[32];
@@ -404,6 +423,7 @@ static int start(struct engine *e, struct err *err)
     if (r < 0)
         return r;
     say_ready();
+    call_ahead(e);
     if ((r = broker_start(&e->loop, e->self, key, &e->broker, err)) < 0)
         return r;
     snprintf(pid, sizeof(pid), "%ld", (long)getpid());
