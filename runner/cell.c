@@ -273,9 +273,30 @@ struct warden_wiped cell_close(struct cell *c, const uint64_t *others, size_t no
     return w;
 }
 
-static const char userns_help[] = "user namespaces are forbidden to this user; run the runner as "
-                                  "root, or on Ubuntu 24.04 install "
-                                  "the AppArmor profile in deploy/apparmor";
+static bool sysctl_is(const char *path, char value)
+{
+    char c = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool is = fd >= 0 && read(fd, &c, 1) == 1 && c == value;
+    fd_close(&fd);
+    return is;
+}
+
+static int forbidden(bool rooted, struct err *err)
+{
+    if (rooted)
+        return err_set(err, ERR_FAIL, "this kernel or container forbids namespaces even to root");
+    /* The sysctl would open user namespaces to every program; a profile opens them to one. */
+    if (sysctl_is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", '1'))
+        return err_set(err, ERR_FAIL,
+                       "AppArmor forbids user namespaces to unprivileged programs here "
+                       "(kernel.apparmor_restrict_unprivileged_userns): install the profile in "
+                       "deploy/apparmor, or run the runner as root");
+    return err_set(err, ERR_FAIL,
+                   "the kernel forbids user namespaces to this user "
+                   "(user.max_user_namespaces, kernel.unprivileged_userns_clone): allow them, or "
+                   "run the runner as root");
+}
 
 int cell_probe(bool rooted, struct err *err)
 {
@@ -293,7 +314,5 @@ int cell_probe(bool rooted, struct err *err)
             ;
     if (pid > 0 && status == 0)
         return 0;
-    if (rooted)
-        return err_set(err, ERR_FAIL, "this kernel or container forbids namespaces even to root");
-    return err_set(err, ERR_FAIL, "%s", userns_help);
+    return forbidden(rooted, err);
 }
