@@ -22,7 +22,8 @@ struct checking {
 static int check_size(struct checking *c, struct err *err)
 {
     if (c->len > DSSE_BYTES_MAX)
-        return err_set(err, ERR_REFUSED, "envelope of %zu bytes; at most %u", c->len, DSSE_BYTES_MAX);
+        return err_set(err, ERR_REFUSED, "envelope of %zu bytes; at most %u", c->len,
+                       DSSE_BYTES_MAX);
     return 0;
 }
 
@@ -50,11 +51,13 @@ static int check_type(struct checking *c, struct err *err)
     struct any {
         char type[257];
     } any;
-    static const struct json_field fields[] = {JSON_ROW_AS(struct any, TEXT, type, "_type"), JSON_END};
+    static const struct json_field fields[] = {JSON_ROW_AS(struct any, TEXT, type, "_type"),
+                                               JSON_END};
     static const struct json_shape shape = {.size = sizeof any, .fields = fields, .open = true};
     struct err why = ERR_INIT;
     if (strcmp(c->dsse.type, DSSE_TYPE_TASK) != 0)
-        return err_set(err, ERR_REFUSED, "payloadType '%s' is not '%s'", c->dsse.type, DSSE_TYPE_TASK);
+        return err_set(err, ERR_REFUSED, "payloadType '%s' is not '%s'", c->dsse.type,
+                       DSSE_TYPE_TASK);
     if (json_decode(&shape, c->dsse.body.data, c->dsse.body.len, &any, &why) < 0)
         return 0; /* the task's own decoder says what is wrong */
     int r = strcmp(any.type, TASK_TYPE) == 0
@@ -69,7 +72,8 @@ static int check_payload(struct checking *c, struct err *err)
     struct task *t = &c->out->task;
     int r = task_decode(c->dsse.body.data, c->dsse.body.len, t, err);
     if (r == 0 && strcmp(t->iss, c->out->key) != 0)
-        return err_set(err, ERR_REFUSED, "iss %s is not the key that signed, %s", t->iss, c->out->key);
+        return err_set(err, ERR_REFUSED, "iss %s is not the key that signed, %s", t->iss,
+                       c->out->key);
     return r;
 }
 
@@ -107,7 +111,8 @@ static int check_once(struct checking *c, struct err *err)
 {
     const struct task *t = &c->out->task;
     if (seen_has(c->g->seen, t->nonce, t->attempt))
-        return err_set(err, ERR_REFUSED, "this nonce or attempt %s was admitted before", t->attempt);
+        return err_set(err, ERR_REFUSED, "this nonce or attempt %s was admitted before",
+                       t->attempt);
     return 0;
 }
 
@@ -160,7 +165,8 @@ static int check_egress(struct checking *c, struct err *err)
 
 static int check_slot(struct checking *c, struct err *err)
 {
-    return c->g->slot_free ? 0 : err_set(err, ERR_REFUSED, "every slot is taken; send it again later");
+    return c->g->slot_free ? 0
+                           : err_set(err, ERR_REFUSED, "every slot is taken; send it again later");
 }
 
 /* The designed order. */
@@ -168,20 +174,13 @@ static const struct {
     int (*check)(struct checking *c, struct err *err);
     enum refusal why;
 } checks[] = {
-    {check_size, REFUSED_SIZE},
-    {check_form, REFUSED_MALFORMED},
-    {check_signature, REFUSED_SIGNATURE},
-    {check_type, REFUSED_TYPE},
-    {check_payload, REFUSED_PAYLOAD},
-    {check_audience, REFUSED_AUDIENCE},
-    {check_begun, REFUSED_NOT_YET},
-    {check_alive, REFUSED_EXPIRED},
-    {check_once, REFUSED_REPLAY},
-    {check_fence, REFUSED_FENCE},
-    {check_token, REFUSED_TOKEN},
-    {check_limits, REFUSED_LIMIT},
-    {check_egress, REFUSED_EGRESS},
-    {check_slot, REFUSED_BUSY},
+    {check_size, REFUSED_SIZE},           {check_form, REFUSED_MALFORMED},
+    {check_signature, REFUSED_SIGNATURE}, {check_type, REFUSED_TYPE},
+    {check_payload, REFUSED_PAYLOAD},     {check_audience, REFUSED_AUDIENCE},
+    {check_begun, REFUSED_NOT_YET},       {check_alive, REFUSED_EXPIRED},
+    {check_once, REFUSED_REPLAY},         {check_fence, REFUSED_FENCE},
+    {check_token, REFUSED_TOKEN},         {check_limits, REFUSED_LIMIT},
+    {check_egress, REFUSED_EGRESS},       {check_slot, REFUSED_BUSY},
 };
 
 int admit(const struct admit_ground *g, const void *doc, size_t len, struct admitted *out,

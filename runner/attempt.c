@@ -31,11 +31,11 @@ uint64_t attempt_now_us(const struct attempt *a)
 static enum attempt_state wire_state(enum attempt_at at)
 {
     static const enum attempt_state states[AT_COUNT] = {
-        [AT_FREE] = ATTEMPT_WIPED,          [AT_OPENING] = ATTEMPT_ACCEPTED,
-        [AT_PACK] = ATTEMPT_ACCEPTED,       [AT_CHECKOUT] = ATTEMPT_CHECKOUT,
-        [AT_RUNNING] = ATTEMPT_RUNNING,     [AT_COLLECTING] = ATTEMPT_COLLECTING,
-        [AT_HASHING] = ATTEMPT_COLLECTING,  [AT_ENDED] = ATTEMPT_ENDED,
-        [AT_WIPING] = ATTEMPT_WIPED,        [AT_TAINTED] = ATTEMPT_WIPED,
+        [AT_FREE] = ATTEMPT_WIPED,         [AT_OPENING] = ATTEMPT_ACCEPTED,
+        [AT_PACK] = ATTEMPT_ACCEPTED,      [AT_CHECKOUT] = ATTEMPT_CHECKOUT,
+        [AT_RUNNING] = ATTEMPT_RUNNING,    [AT_COLLECTING] = ATTEMPT_COLLECTING,
+        [AT_HASHING] = ATTEMPT_COLLECTING, [AT_ENDED] = ATTEMPT_ENDED,
+        [AT_WIPING] = ATTEMPT_WIPED,       [AT_TAINTED] = ATTEMPT_WIPED,
     };
     return states[at];
 }
@@ -65,7 +65,8 @@ static void tell_refused(struct attempt *a)
     memcpy(m.u.refused.attempt, a->task.attempt, sizeof m.u.refused.attempt);
     m.u.refused.reason = a->refusal;
     memcpy(m.u.refused.detail, a->why, sizeof m.u.refused.detail);
-    diag(DIAG_WARN, "attempt %s: refused (%s): %s", a->task.attempt, refusal_names[a->refusal], a->why);
+    diag(DIAG_WARN, "attempt %s: refused (%s): %s", a->task.attempt, refusal_names[a->refusal],
+         a->why);
     a->owner->tell(a->owner->arg, &m);
 }
 
@@ -244,17 +245,21 @@ static enum refusal open_refusal(int32_t status)
 {
     return status == ERR_REFUSED || status == -ERR_REFUSED ? REFUSED_LIMIT
            : status == ERR_TRUST || status == -ERR_TRUST   ? REFUSED_SIGNATURE
-                                                            : REFUSED_INTERNAL;
+                                                           : REFUSED_INTERNAL;
 }
 
 static void on_opened(struct attempt *a, struct happening *h)
 {
     struct msg m = {.type = MSG_ACCEPTED};
-    if (h->reply->status != 0 || h->nfds != 1) {
-        attempt_set_refusal(a, open_refusal(h->reply->status), "%s",
-                            h->reply->detail[0] ? h->reply->detail : "the warden gave no pack file");
+    if (h->reply->status != 0) {
+        attempt_set_refusal(a, open_refusal(h->reply->status), "%s", h->reply->detail);
         tell_refused(a);
         reset(a, AT_FREE); /* a slot that did not open is free */
+        return;
+    }
+    if (h->nfds != 1) {
+        attempt_set_refusal(a, REFUSED_INTERNAL, "the warden gave no pack file");
+        begin_wipe(a);
         return;
     }
     a->pack_fd = h->fds[0];
@@ -265,10 +270,6 @@ static void on_opened(struct attempt *a, struct happening *h)
     a->owner->tell(a->owner->arg, &m);
     if (a->cancelled)
         end_with_result(a);
-}
-
-static void on_opened_late(struct attempt *a, struct happening *h)
-{
 }
 
 static void on_packed(struct attempt *a, struct happening *h)
@@ -286,7 +287,8 @@ static void on_pack_bad(struct attempt *a, struct happening *h)
 
 static void on_pack_late(struct attempt *a, struct happening *h)
 {
-    attempt_set_refusal(a, REFUSED_PACK_SIZE, "%" PRIu64 " of %" PRIu64 " bytes of the source came in %d min",
+    attempt_set_refusal(a, REFUSED_PACK_SIZE,
+                        "%" PRIu64 " of %" PRIu64 " bytes of the source came in %d min",
                         a->pack_got, a->task.pack_bytes, ATTEMPT_PACK_MS / 60000);
     begin_wipe(a);
 }
@@ -426,7 +428,7 @@ static void on_collect_exited(struct attempt *a, struct happening *h)
             attempt_set_error(a, "collecting took longer than %d min", ATTEMPT_COLLECT_MS / 60000);
         else
             attempt_set_error(a, "collect: %.200s",
-                              a->complaint.len     ? buf_str(&a->complaint)
+                              a->complaint.len   ? buf_str(&a->complaint)
                               : h->reply->status ? h->reply->detail
                                                  : "it failed without a word");
         end_with_result(a);
@@ -507,7 +509,8 @@ static void on_wipe_late(struct attempt *a, struct happening *h)
 static void on_stop(struct attempt *a, struct happening *h)
 {
     if (a->at == AT_ENDED)
-        diag(DIAG_WARN, "attempt %s: wiped at shutdown with its result not fetched", a->task.attempt);
+        diag(DIAG_WARN, "attempt %s: wiped at shutdown with its result not fetched",
+             a->task.attempt);
     begin_wipe(a);
 }
 
@@ -565,7 +568,7 @@ static handler *const table[AT_COUNT][EV_COUNT] = {
                   [EV_DEADLINE] = on_kept_too_long,
                   [EV_STOP] = on_stop},
     /* The wipe kills first: replies that were on their way still come. */
-    [AT_WIPING] = {[EV_OPENED] = on_opened_late,
+    [AT_WIPING] = {[EV_OPENED] = on_nothing,
                    [EV_STARTED] = on_nothing,
                    [EV_EXITED] = on_nothing,
                    [EV_WIPED] = on_wiped,
@@ -655,8 +658,8 @@ int attempt_begin(struct attempt *a, struct admitted *in, const void *envelope, 
     a->started = clock_wall_s();
     int r = attempt_steps_init(a, err);
     if (r == 0)
-        r = spool_open(a->owner->spool_dir, a->task.attempt, a->task.policy.limits[LIMIT_LOG], &a->spool,
-                       err);
+        r = spool_open(a->owner->spool_dir, a->task.attempt, a->task.policy.limits[LIMIT_LOG],
+                       &a->spool, err);
     if (r == 0)
         r = fd = envelope_memfd(envelope, len, err);
     if (r >= 0) {

@@ -26,15 +26,15 @@
 
 enum attempt_at {
     AT_FREE,
-    AT_OPENING,    /* the warden makes the slot ready */
-    AT_PACK,       /* waits for the source pack */
+    AT_OPENING, /* the warden makes the slot ready */
+    AT_PACK,    /* waits for the source pack */
     AT_CHECKOUT,
     AT_RUNNING,
     AT_COLLECTING,
-    AT_HASHING,    /* the patch pack is being hashed */
-    AT_ENDED,      /* result signed, waits to be fetched and wiped */
+    AT_HASHING, /* the patch pack is being hashed */
+    AT_ENDED,   /* result signed, waits to be fetched and wiped */
     AT_WIPING,
-    AT_TAINTED,    /* the wipe failed: this slot is never used again */
+    AT_TAINTED, /* the wipe failed: this slot is never used again */
     AT_COUNT,
 };
 
@@ -63,9 +63,9 @@ struct attempt_owner {
     int spool_dir;
     struct receipts receipts;
     void *arg;
-    void (*tell)(void *arg, const struct msg *m);               /* to every control channel */
-    void (*drop_streams)(void *arg, const struct attempt *a);   /* close its log and result streams */
-    void (*slot_over)(void *arg, const struct attempt *a);      /* free or tainted */
+    void (*tell)(void *arg, const struct msg *m);             /* to every control channel */
+    void (*drop_streams)(void *arg, const struct attempt *a); /* close its log and result streams */
+    void (*slot_over)(void *arg, const struct attempt *a);    /* free or tainted */
     void (*fatal)(void *arg, const struct err *err);
 };
 

@@ -51,19 +51,26 @@ int attempt_result_make(struct attempt *a, struct err *err)
     struct result r = {0};
     struct buf body;
     struct outcome_facts f = {
-        .task = &a->task, .steps = a->steps, .nsteps = a->nsteps, .usage = &a->usage,
-        .cancelled = a->cancelled, .timed_out = a->timed_out, .run_exit = a->run_exit,
-        .run_signal = a->run_signal, .error = a->error,
+        .task = &a->task,
+        .steps = a->steps,
+        .nsteps = a->nsteps,
+        .usage = &a->usage,
+        .cancelled = a->cancelled,
+        .timed_out = a->timed_out,
+        .run_exit = a->run_exit,
+        .run_signal = a->run_signal,
+        .error = a->error,
     };
     r.outcome = (int)outcome_judge(&f, r.reason);
-    spool_note(a->spool, attempt_now_us(a), "%s%s%s", outcome_names[r.outcome], r.reason[0] ? ": " : "",
-               r.reason);
+    spool_note(a->spool, attempt_now_us(a), "%s%s%s", outcome_names[r.outcome],
+               r.reason[0] ? ": " : "", r.reason);
     spool_finish(a->spool);
     result_fill(a, &r);
     buf_init(&body, DSSE_BYTES_MAX);
     int rc = result_encode(&r, &body, err);
     if (rc == 0)
-        rc = dsse_sign(a->owner->identity->sec, DSSE_TYPE_RESULT, body.data, body.len, &a->result, err);
+        rc = dsse_sign(a->owner->identity->sec, DSSE_TYPE_RESULT, body.data, body.len, &a->result,
+                       err);
     if (rc == 0)
         sha256_of(a->result.data, a->result.len, a->result_sha256);
     buf_done(&body);
@@ -91,7 +98,8 @@ static void receipt_fill(const struct attempt *a, const struct warden_wiped *w, 
     r->wiped = clock_wall_s();
     r->memory_cleared = a->owner->warden->facts.memory_cleared;
     snprintf(r->note, sizeof r->note,
-             "This is the runner's word, evidence but no proof; only the provider's deletion of the host "
+             "This is the runner's word, evidence but no proof; only the provider's deletion of "
+             "the host "
              "is proof. %s",
              r->memory_cleared ? "The kernel clears memory when it is freed."
                                : "Freed memory was not cleared (boot with init_on_free=1).");
@@ -102,9 +110,10 @@ static void receipt_fill(const struct attempt *a, const struct warden_wiped *w, 
     item(r, "control group", ok && w->cgroup, "removed, or there was none");
     item(r, "network", ok && w->network, "its network namespace ended with its last process");
     item(r, "log spool", a->spool_gone,
-         a->spool_in_memory ? "unlinked from the run directory, a tmpfs; no name is left"
-                            : "unlinked from the run directory, which is no tmpfs: its blocks stay on the "
-                              "disk until they are used again");
+         a->spool_in_memory
+             ? "unlinked from the run directory, a tmpfs; no name is left"
+             : "unlinked from the run directory, which is no tmpfs: its blocks stay on the "
+               "disk until they are used again");
     item(r, "token", ok, "wiped from the warden's memory; serve forgot it when the jail was made");
 }
 

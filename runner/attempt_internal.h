@@ -13,7 +13,8 @@ void attempt_tell_state(struct attempt *a, const char *step);
 void attempt_set_refusal(struct attempt *a, enum refusal why, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* First error wins. */
-void attempt_set_error(struct attempt *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void attempt_set_error(struct attempt *a, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* attempt_io.c */
 int attempt_steps_init(struct attempt *a, struct err *err);

@@ -58,7 +58,8 @@ static void pack_whole(struct attempt *a)
     sha256_end(a->pack_hash, digest);
     a->pack_hash = NULL;
     if (sodium_memcmp(digest, a->task.pack_sha256, sizeof digest) != 0) {
-        attempt_set_refusal(a, REFUSED_PACK_DIGEST, "the source pack's SHA-256 is not the signed one");
+        attempt_set_refusal(a, REFUSED_PACK_DIGEST,
+                            "the source pack's SHA-256 is not the signed one");
         pack_bad(a);
         return;
     }
@@ -74,8 +75,9 @@ void attempt_pack_bytes(struct attempt *a, const uint8_t *bytes, size_t n)
     if (a->at != AT_PACK || !a->pack_hash)
         return;
     if (n > a->task.pack_bytes - a->pack_got) {
-        attempt_set_refusal(a, REFUSED_PACK_SIZE, "the source pack is longer than the signed %" PRIu64
-                            " bytes", a->task.pack_bytes);
+        attempt_set_refusal(a, REFUSED_PACK_SIZE,
+                            "the source pack is longer than the signed %" PRIu64 " bytes",
+                            a->task.pack_bytes);
         pack_bad(a);
         return;
     }
@@ -95,8 +97,9 @@ void attempt_pack_eof(struct attempt *a)
 {
     if (a->at != AT_PACK)
         return;
-    attempt_set_refusal(a, REFUSED_PACK_SIZE, "the source pack ended after %" PRIu64 " of %" PRIu64
-                        " bytes", a->pack_got, a->task.pack_bytes);
+    attempt_set_refusal(a, REFUSED_PACK_SIZE,
+                        "the source pack ended after %" PRIu64 " of %" PRIu64 " bytes", a->pack_got,
+                        a->task.pack_bytes);
     pack_bad(a);
 }
 
@@ -179,9 +182,10 @@ int attempt_patch_begin(struct attempt *a, const int *fds, size_t nfds)
         spool_note(a->spool, attempt_now_us(a), "collect: the tree is unchanged, in %.2f s", secs);
         return 0;
     }
-    if (a->said.len != strlen(line) || !patch_parse(line, a->commit, &a->patch_bytes) || nfds != 1 ||
-        a->patch_bytes > TASK_PACK_MAX || fstat(fds[0], &st) < 0 || !S_ISREG(st.st_mode) ||
-        (uint64_t)st.st_size != a->patch_bytes || !(a->patch_hash = sha256_new())) {
+    if (a->said.len != strlen(line) || !patch_parse(line, a->commit, &a->patch_bytes) ||
+        nfds != 1 || a->patch_bytes > TASK_PACK_MAX || fstat(fds[0], &st) < 0 ||
+        !S_ISREG(st.st_mode) || (uint64_t)st.st_size != a->patch_bytes ||
+        !(a->patch_hash = sha256_new())) {
         attempt_set_error(a, "collect gave no usable patch: '%.100s'", line);
         a->commit[0] = 0;
         a->patch_bytes = 0;

@@ -51,7 +51,8 @@ static void pack_gone(struct stream *s)
     attempt_pack_lost(s->attempt, s);
 }
 
-static const struct stream_kind pack_kind = {.bytes = pack_bytes, .eof = pack_eof, .gone = pack_gone};
+static const struct stream_kind pack_kind = {
+    .bytes = pack_bytes, .eof = pack_eof, .gone = pack_gone};
 
 static void pack_open(struct stream *s, struct attempt *a, const struct msg_hello *h)
 {
@@ -155,7 +156,8 @@ void channel_hello(struct stream *s, const struct msg_hello *h)
     }
     struct attempt *a = attempt_id_valid(h->attempt) ? serve_attempt(sv, h->attempt) : NULL;
     if (!a)
-        stream_refuse(s, h->attempt, REFUSED_UNKNOWN, "this runner has no attempt '%s'", h->attempt);
+        stream_refuse(s, h->attempt, REFUSED_UNKNOWN, "this runner has no attempt '%s'",
+                      h->attempt);
     else
         attempt_channels[h->channel](s, a, h);
 }

@@ -11,10 +11,11 @@
 #include "common/diag.h"
 #include "runner/channels.h"
 
-static void refuse_legal(struct stream *s, const char *attempt, enum refusal why, const char *detail)
+static void refuse_legal(struct stream *s, const char *attempt, enum refusal why,
+                         const char *detail)
 {
-    diag(DIAG_WARN, "refused (%s)%s%s: %s", refusal_names[why], attempt[0] ? " attempt " : "", attempt,
-         detail);
+    diag(DIAG_WARN, "refused (%s)%s%s: %s", refusal_names[why], attempt[0] ? " attempt " : "",
+         attempt, detail);
     stream_say_refused(s, attempt, why, detail);
 }
 
@@ -69,8 +70,11 @@ static void on_envelope(struct serve *sv, struct stream *s, const struct msg *m)
 {
     struct attempt *slot = sv->stopping ? NULL : serve_free_slot(sv);
     struct admit_ground ground = {
-        .identity = &sv->identity, .seen = sv->seen, .now = clock_wall_s(),
-        .unenforceable = sv->warden.facts.unenforceable, .why = sv->warden.facts.why,
+        .identity = &sv->identity,
+        .seen = sv->seen,
+        .now = clock_wall_s(),
+        .unenforceable = sv->warden.facts.unenforceable,
+        .why = sv->warden.facts.why,
         .slot_free = slot != NULL,
     };
     struct admitted in;
@@ -127,9 +131,11 @@ static void on_wipe(struct serve *sv, struct stream *s, const struct msg *m)
     if (!a)
         repeat_receipt(sv, s, w);
     else if (a->result.len == 0)
-        refuse_legal(s, w->attempt, REFUSED_PROTOCOL, "wipe: it has no result yet; cancel it first");
+        refuse_legal(s, w->attempt, REFUSED_PROTOCOL,
+                     "wipe: it has no result yet; cancel it first");
     else if (sodium_memcmp(a->result_sha256, w->result_sha256, 32) != 0)
-        refuse_legal(s, w->attempt, REFUSED_PROTOCOL, "wipe: that is not the SHA-256 of its result");
+        refuse_legal(s, w->attempt, REFUSED_PROTOCOL,
+                     "wipe: that is not the SHA-256 of its result");
     else if (attempt_event(a, EV_WIPE) < 0)
         refuse_legal(s, w->attempt, REFUSED_PROTOCOL, "wipe is not legal now");
 }

@@ -93,7 +93,8 @@ int identity_unseal(const struct identity *id, const uint8_t sealed[static TASK_
               crypto_sign_ed25519_sk_to_curve25519(sk, id->sec) != 0 ||
               crypto_box_seal_open(token, sealed, TASK_SEALED_BYTES, pk, sk) != 0;
     sodium_memzero(sk, sizeof sk);
-    return bad ? err_set(err, ERR_TRUST, "the task token is not sealed to this runner's key %s", id->fpr)
+    return bad ? err_set(err, ERR_TRUST, "the task token is not sealed to this runner's key %s",
+                         id->fpr)
                : 0;
 }
 

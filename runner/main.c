@@ -22,12 +22,14 @@ static const struct opt serve_opts[] = {
      "pinned controller keys, one a line", NULL},
     {"user", 0, OPT_TEXT, offsetof(struct runner_config, user), "NAME",
      "whom to become; needed when started as root", NULL},
-    {"slots", 0, OPT_UINT, offsetof(struct runner_config, slots), "N", "attempts at once (1)", NULL},
+    {"slots", 0, OPT_UINT, offsetof(struct runner_config, slots), "N", "attempts at once (1)",
+     NULL},
     {NULL},
 };
 
 static const struct opt attach_opts[] = {
-    {"run", 0, OPT_TEXT, offsetof(struct runner_config, run_dir), "DIR", "the same as serve's", NULL},
+    {"run", 0, OPT_TEXT, offsetof(struct runner_config, run_dir), "DIR", "the same as serve's",
+     NULL},
     {NULL},
 };
 
@@ -35,7 +37,8 @@ static const struct opt no_opts[] = {{NULL}};
 
 static int required(const char *value, const char *flag, struct err *err)
 {
-    return value ? 0 : err_set(err, ERR_USAGE, "%s is required; see creel-runner serve --help", flag);
+    return value ? 0
+                 : err_set(err, ERR_USAGE, "%s is required; see creel-runner serve --help", flag);
 }
 
 static int run_serve(const struct runner_config *cfg, struct err *err)
@@ -61,7 +64,8 @@ static int run_attach(const struct runner_config *cfg, struct err *err)
 static int run_version(const struct runner_config *cfg, struct err *err)
 {
     (void)cfg;
-    return write_all(1, "creel-runner " CREEL_VERSION "\n", strlen("creel-runner " CREEL_VERSION "\n"))
+    return write_all(1, "creel-runner " CREEL_VERSION "\n",
+                     strlen("creel-runner " CREEL_VERSION "\n"))
                ? err_errno(err, ERR_FAIL, "stdout")
                : 0;
 }

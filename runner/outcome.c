@@ -33,10 +33,11 @@ static bool command_ran(const struct outcome_facts *f)
 static void step_reason(const struct step_result *s, char *out, size_t size)
 {
     if (s->signal)
-        text_linef(out, size, "%s '%.120s' was ended by signal %d", step_kind_names[s->kind], s->name,
-                   s->signal);
+        text_linef(out, size, "%s '%.120s' was ended by signal %d", step_kind_names[s->kind],
+                   s->name, s->signal);
     else
-        text_linef(out, size, "%s '%.120s' exited with %d", step_kind_names[s->kind], s->name, s->exit);
+        text_linef(out, size, "%s '%.120s' exited with %d", step_kind_names[s->kind], s->name,
+                   s->exit);
 }
 
 static void limit_reason(enum limit l, uint64_t value, uint64_t peak, char *out, size_t size)
@@ -122,8 +123,8 @@ enum outcome outcome_judge(const struct outcome_facts *f, char reason[static OUT
         return OUTCOME_FAILED;
     }
     if (broken) {
-        snprintf(reason, size, "the jail's first process ended early (exit %d, signal %d)", f->run_exit,
-                 f->run_signal);
+        snprintf(reason, size, "the jail's first process ended early (exit %d, signal %d)",
+                 f->run_exit, f->run_signal);
         return OUTCOME_ERROR;
     }
     if (!command_ran(f)) {

@@ -15,8 +15,9 @@ int privileges_find(const char *user, struct privileges *out, struct err *err)
     *out = (struct privileges){.drop = geteuid() == 0, .uid = geteuid(), .gid = getegid()};
     if (!user) {
         if (out->drop)
-            return err_set(err, ERR_USAGE,
-                           "started as root: pass --user NAME, the unprivileged account serve becomes");
+            return err_set(
+                err, ERR_USAGE,
+                "started as root: pass --user NAME, the unprivileged account serve becomes");
         return 0;
     }
     const struct passwd *pw = getpwnam(user);

@@ -68,9 +68,8 @@ static int fence_raise(struct seen *s, const char *key, uint64_t value, struct e
             return 0;
         }
     }
-    struct fence *more = s->nfences < SEEN_KEYS_MAX
-                             ? realloc(s->fences, (s->nfences + 1) * sizeof *more)
-                             : NULL;
+    struct fence *more =
+        s->nfences < SEEN_KEYS_MAX ? realloc(s->fences, (s->nfences + 1) * sizeof *more) : NULL;
     if (!more)
         return err_set(err, ERR_FAIL, "nonce store: too many controller keys");
     s->fences = more;
@@ -156,8 +155,8 @@ static int parse(struct seen *s, char *text, size_t len, uint64_t now, struct er
 {
     size_t head = strlen(SEEN_HEAD), number_of_line = 2;
     if (len < head || memcmp(text, SEEN_HEAD, head) != 0)
-        return err_set(err, ERR_FAIL, "nonce store '%s' is damaged: no '%.12s' at its start", SEEN_FILE,
-                       SEEN_HEAD);
+        return err_set(err, ERR_FAIL, "nonce store '%s' is damaged: no '%.12s' at its start",
+                       SEEN_FILE, SEEN_HEAD);
     for (char *p = text + head, *end = text + len; p < end; number_of_line++) {
         char *nl = memchr(p, '\n', (size_t)(end - p));
         if (!nl)
@@ -169,10 +168,11 @@ static int parse(struct seen *s, char *text, size_t len, uint64_t now, struct er
         bool good = kind && ((strcmp(kind, "fence") == 0 && fence_line(s, rest, &why)) ||
                              (strcmp(kind, "seen") == 0 && seen_line(s, rest, now, &why)));
         if (!good)
-            return err_set(err, ERR_FAIL,
-                           "nonce store '%s' is damaged at line %zu%s%s: without it a task could run "
-                           "twice; move it away only if no envelope of the last 24 hours may come again",
-                           SEEN_FILE, number_of_line, why.code ? ": " : "", why.msg);
+            return err_set(
+                err, ERR_FAIL,
+                "nonce store '%s' is damaged at line %zu%s%s: without it a task could run "
+                "twice; move it away only if no envelope of the last 24 hours may come again",
+                SEEN_FILE, number_of_line, why.code ? ": " : "", why.msg);
         p = nl + 1;
     }
     return 0;
@@ -244,7 +244,8 @@ void seen_free(struct seen *s)
     free(s);
 }
 
-bool seen_has(const struct seen *s, const uint8_t nonce[static TASK_NONCE_BYTES], const char *attempt)
+bool seen_has(const struct seen *s, const uint8_t nonce[static TASK_NONCE_BYTES],
+              const char *attempt)
 {
     for (size_t i = 0; i < s->n; i++)
         if (memcmp(s->live[i].nonce, nonce, TASK_NONCE_BYTES) == 0 ||

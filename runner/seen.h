@@ -34,7 +34,8 @@ struct seen_record {
 int seen_open(int state_fd, uint64_t now, struct seen **ret, struct err *err);
 void seen_free(struct seen *s);
 /* Has this nonce or this attempt id been admitted? */
-bool seen_has(const struct seen *s, const uint8_t nonce[static TASK_NONCE_BYTES], const char *attempt);
+bool seen_has(const struct seen *s, const uint8_t nonce[static TASK_NONCE_BYTES],
+              const char *attempt);
 /* Highest fencing token of a controller key; 0 when there was none. */
 uint64_t seen_fence(const struct seen *s, const char *key);
 /* Records, durably. On failure nothing may be acted upon. */

@@ -26,10 +26,10 @@
 #include "runner/privileges.h"
 #include "runner/text.h"
 
-#define STOP_MS         30000 /* for wiping what runs */
-#define WARDEN_END_MS   10000
-#define FILES_WANTED    4096
-#define ACCEPTS_A_TURN  16
+#define STOP_MS        30000 /* for wiping what runs */
+#define WARDEN_END_MS  10000
+#define FILES_WANTED   4096
+#define ACCEPTS_A_TURN 16
 
 /* ---- end ---- */
 
@@ -80,7 +80,8 @@ static void stop(struct serve *sv)
 static void on_stop_timer(uv_timer_t *t)
 {
     struct serve *sv = t->data;
-    diag(DIAG_ERROR, "not everything was wiped in %d s; the warden goes on with it", STOP_MS / 1000);
+    diag(DIAG_ERROR, "not everything was wiped in %d s; the warden goes on with it",
+         STOP_MS / 1000);
     sv->exit_code = ERR_FAIL;
     close_all(sv);
 }
@@ -218,16 +219,24 @@ static int open_spool(struct serve *sv, struct err *err)
         return r;
     if (mkdirat(sv->run_fd, SERVE_SPOOL_DIR, 0700) < 0)
         return err_errno(err, ERR_FAIL, "%s/%s", sv->cfg->run_dir, SERVE_SPOOL_DIR);
-    sv->spool_fd = openat(sv->run_fd, SERVE_SPOOL_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    return sv->spool_fd < 0 ? err_errno(err, ERR_FAIL, "%s/%s", sv->cfg->run_dir, SERVE_SPOOL_DIR) : 0;
+    sv->spool_fd =
+        openat(sv->run_fd, SERVE_SPOOL_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    return sv->spool_fd < 0 ? err_errno(err, ERR_FAIL, "%s/%s", sv->cfg->run_dir, SERVE_SPOOL_DIR)
+                            : 0;
 }
 
 static void init_handles(struct serve *sv)
 {
     uv_loop_t *loop = &sv->loop;
     sv->owner = (struct attempt_owner){
-        .loop = loop, .warden = &sv->warden, .identity = &sv->identity, .spool_dir = sv->spool_fd,
-        .arg = sv, .tell = on_tell, .drop_streams = on_drop_streams, .slot_over = on_slot_over,
+        .loop = loop,
+        .warden = &sv->warden,
+        .identity = &sv->identity,
+        .spool_dir = sv->spool_fd,
+        .arg = sv,
+        .tell = on_tell,
+        .drop_streams = on_drop_streams,
+        .slot_over = on_slot_over,
         .fatal = on_fatal,
     };
     sv->streams.loop = loop;

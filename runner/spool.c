@@ -44,14 +44,16 @@ int spool_open(int dirfd, const char *attempt, uint64_t limit, struct spool **re
     s->frame = frame;
     s->limit = limit;
     snprintf(s->name, sizeof s->name, "%s.log", attempt);
-    s->fd = openat(dirfd, s->name, O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    s->fd =
+        openat(dirfd, s->name, O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (s->fd < 0) {
         int r = err_errno(err, ERR_FAIL, "log spool %s", s->name);
         free(frame);
         free(s);
         return r;
     }
-    s->in_memory = fstatfs(s->fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+    s->in_memory =
+        fstatfs(s->fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
     *ret = s;
     return 0;
 }
@@ -83,9 +85,11 @@ static void cut_note(struct spool *s, uint64_t at_us, bool full)
         return;
     s->cut = true;
     if (full)
-        spool_note(s, at_us, "log cut: the runner's disk is full; what follows is counted, not kept");
+        spool_note(s, at_us,
+                   "log cut: the runner's disk is full; what follows is counted, not kept");
     else
-        spool_note(s, at_us, "log limit of %" PRIu64 " bytes reached; what follows is counted, not kept",
+        spool_note(s, at_us,
+                   "log limit of %" PRIu64 " bytes reached; what follows is counted, not kept",
                    s->limit);
 }
 

@@ -39,7 +39,7 @@ void spool_finish(struct spool *s);
 
 /* pread of the file: bytes read, 0 at its present end, -1 with errno. */
 ssize_t spool_read(const struct spool *s, uint64_t offset, void *to, size_t n);
-int spool_fd(const struct spool *s); /* borrowed, for sendfile */
+int spool_fd(const struct spool *s);           /* borrowed, for sendfile */
 uint64_t spool_bytes(const struct spool *s);   /* frames, heads included */
 uint64_t spool_dropped(const struct spool *s); /* payload bytes not kept */
 bool spool_complete(const struct spool *s);

@@ -16,10 +16,10 @@
 #include "common/file.h"
 #include "runner/text.h"
 
-#define STREAM_READS  4          /* chunks taken a turn: nobody starves the others */
-#define STREAM_WRITES 16         /* calls of more() a turn */
+#define STREAM_READS    4  /* chunks taken a turn: nobody starves the others */
+#define STREAM_WRITES   16 /* calls of more() a turn */
 #define STREAM_SEND_MAX (256u << 10)
-#define STREAM_KEEP   (16u << 10) /* an empty buffer larger than this is given back */
+#define STREAM_KEEP     (16u << 10) /* an empty buffer larger than this is given back */
 
 /* ---- closing ---- */
 
@@ -175,12 +175,14 @@ void stream_send(struct stream *s, const struct msg *m)
     if (s->closed || s->flushing)
         return;
     if (msg_put(&s->out, m, &err) < 0)
-        stream_close(s); /* over the queue's ceiling: it does not read, and learns all when it is back */
+        stream_close(
+            s); /* over the queue's ceiling: it does not read, and learns all when it is back */
     else
         stream_pump(s);
 }
 
-void stream_say_refused(struct stream *s, const char *attempt, enum refusal reason, const char *detail)
+void stream_say_refused(struct stream *s, const char *attempt, enum refusal reason,
+                        const char *detail)
 {
     struct msg m = {.type = MSG_REFUSED};
     snprintf(m.u.refused.attempt, sizeof m.u.refused.attempt, "%s", attempt);
@@ -212,7 +214,8 @@ static void first_frame(struct stream *s, const struct frame *f)
         stream_refuse(s, "", REFUSED_PROTOCOL, "'%s' before hello", msg_name(m.type));
     else if (m.u.hello.version != PROTO_VERSION)
         stream_refuse(s, m.u.hello.attempt, REFUSED_PROTOCOL,
-                      "protocol version %d; this runner speaks %d", m.u.hello.version, PROTO_VERSION);
+                      "protocol version %d; this runner speaks %d", m.u.hello.version,
+                      PROTO_VERSION);
     else
         s->owner->hello(s, &m.u.hello);
     msg_done(&m);
@@ -329,7 +332,9 @@ static int take_fds(struct stream *s)
         struct cmsghdr align;
     } control;
     struct iovec iov = {&byte, 1};
-    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+    struct msghdr m = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = &control,
                        .msg_controllen = sizeof control};
     int fds[8];
     size_t n = 0;
@@ -395,7 +400,8 @@ int stream_new(struct stream_owner *owner, int attach_fd, struct err *err)
     if (!s || uv_poll_init(owner->loop, &s->attach, attach_fd) < 0) {
         free(s);
         close(attach_fd);
-        return err_set(err, ERR_FAIL, "no room for another stream (%zu of %d)", owner->n, STREAMS_MAX);
+        return err_set(err, ERR_FAIL, "no room for another stream (%zu of %d)", owner->n,
+                       STREAMS_MAX);
     }
     uv_timer_init(owner->loop, &s->deadline);
     s->owner = owner;

@@ -19,11 +19,11 @@
 #include "proto/message.h"
 #include "runner/spool.h"
 
-#define STREAMS_MAX       256
-#define STREAM_HELLO_MS   30000
-#define STREAM_FLUSH_MS   10000
-#define STREAM_CHUNK      (64u << 10)
-#define STREAM_QUEUE_MAX  (FRAME_PAYLOAD_MAX + (256u << 10))
+#define STREAMS_MAX      256
+#define STREAM_HELLO_MS  30000
+#define STREAM_FLUSH_MS  10000
+#define STREAM_CHUNK     (64u << 10)
+#define STREAM_QUEUE_MAX (FRAME_PAYLOAD_MAX + (256u << 10))
 
 struct stream;
 struct attempt;
@@ -37,11 +37,11 @@ enum stream_more {
 
 /* What a channel does. Callbacks may call stream_finish() and stream_close() on their stream. */
 struct stream_kind {
-    void (*frame)(struct stream *s, const struct frame *f);              /* NULL: takes raw bytes */
-    void (*bytes)(struct stream *s, const uint8_t *bytes, size_t n);     /* raw input, or NULL */
-    void (*eof)(struct stream *s);                                       /* the peer sends no more */
-    enum stream_more (*more)(struct stream *s);                          /* or NULL */
-    void (*gone)(struct stream *s);                                      /* about to be freed */
+    void (*frame)(struct stream *s, const struct frame *f);          /* NULL: takes raw bytes */
+    void (*bytes)(struct stream *s, const uint8_t *bytes, size_t n); /* raw input, or NULL */
+    void (*eof)(struct stream *s);                                   /* the peer sends no more */
+    enum stream_more (*more)(struct stream *s);                      /* or NULL */
+    void (*gone)(struct stream *s);                                  /* about to be freed */
 };
 
 /* Whoever owns the streams: the loop, one scratch buffer for all, and what HELLO leads to. */
@@ -79,7 +79,8 @@ void stream_open(struct stream *s, enum channel channel, const struct stream_kin
 /* Queues a message and writes what it can. */
 void stream_send(struct stream *s, const struct msg *m);
 /* Answers REFUSED; the stream goes on. `attempt` may be "". */
-void stream_say_refused(struct stream *s, const char *attempt, enum refusal reason, const char *detail);
+void stream_say_refused(struct stream *s, const char *attempt, enum refusal reason,
+                        const char *detail);
 /* The same, then close when it is written. */
 void stream_refuse(struct stream *s, const char *attempt, enum refusal reason, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

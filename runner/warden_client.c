@@ -120,7 +120,8 @@ static int send_request(struct warden_client *c, const struct warden_request *re
 }
 
 int warden_client_open(struct warden_client *c, unsigned slot, const char *attempt,
-                       const uint8_t token[static TASK_TOKEN_BYTES], int envelope_fd, struct err *err)
+                       const uint8_t token[static TASK_TOKEN_BYTES], int envelope_fd,
+                       struct err *err)
 {
     struct warden_request req = {.op = WARDEN_OPEN, .slot = slot};
     strncpy(req.attempt, attempt, sizeof req.attempt - 1);
@@ -130,8 +131,8 @@ int warden_client_open(struct warden_client *c, unsigned slot, const char *attem
     return r;
 }
 
-int warden_client_send(struct warden_client *c, enum warden_op op, unsigned slot, const char *attempt,
-                       enum warden_phase phase, struct err *err)
+int warden_client_send(struct warden_client *c, enum warden_op op, unsigned slot,
+                       const char *attempt, enum warden_phase phase, struct err *err)
 {
     struct warden_request req = {.op = op, .slot = slot, .phase = phase};
     strncpy(req.attempt, attempt, sizeof req.attempt - 1);

@@ -27,9 +27,10 @@ int warden_client_init(struct warden_client *c, int fd, pid_t pid, struct err *e
 int warden_client_watch(struct warden_client *c, uv_loop_t *loop, struct err *err);
 /* Each sends one request about a slot. A failure also ends in gone(). */
 int warden_client_open(struct warden_client *c, unsigned slot, const char *attempt,
-                       const uint8_t token[static TASK_TOKEN_BYTES], int envelope_fd, struct err *err);
-int warden_client_send(struct warden_client *c, enum warden_op op, unsigned slot, const char *attempt,
-                       enum warden_phase phase, struct err *err);
+                       const uint8_t token[static TASK_TOKEN_BYTES], int envelope_fd,
+                       struct err *err);
+int warden_client_send(struct warden_client *c, enum warden_op op, unsigned slot,
+                       const char *attempt, enum warden_phase phase, struct err *err);
 /* Stops watching and closes the socket: the warden kills and wipes what is left and ends. */
 void warden_client_close(struct warden_client *c);
 

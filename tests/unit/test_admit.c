@@ -250,9 +250,12 @@ static void times(void **state)
         int64_t now; /* relative to nbf */
         enum refusal want;
     } rows[] = {
-        {-TASK_SKEW_S - 1, REFUSED_NOT_YET},     {-TASK_SKEW_S, REFUSAL_COUNT},
-        {0, REFUSAL_COUNT},                      {3600, REFUSAL_COUNT},
-        {3600 + TASK_SKEW_S - 1, REFUSAL_COUNT}, {3600 + TASK_SKEW_S, REFUSED_EXPIRED},
+        {-TASK_SKEW_S - 1, REFUSED_NOT_YET},
+        {-TASK_SKEW_S, REFUSAL_COUNT},
+        {0, REFUSAL_COUNT},
+        {3600, REFUSAL_COUNT},
+        {3600 + TASK_SKEW_S - 1, REFUSAL_COUNT},
+        {3600 + TASK_SKEW_S, REFUSED_EXPIRED},
         {1000000, REFUSED_EXPIRED},
     };
     sign_task(f);

@@ -94,7 +94,8 @@ static void remembers_across_restart(void **state)
         assert_true(seen_has(f->seen, a.nonce, b.attempt));
         assert_true(seen_has(f->seen, a.nonce, record(9, 0, KEY_A, 0).attempt)); /* nonce alone */
         assert_true(seen_has(f->seen, record(9, 0, KEY_A, 0).nonce, a.attempt)); /* id alone */
-        assert_false(seen_has(f->seen, record(9, 0, KEY_A, 0).nonce, record(9, 0, KEY_A, 0).attempt));
+        assert_false(
+            seen_has(f->seen, record(9, 0, KEY_A, 0).nonce, record(9, 0, KEY_A, 0).attempt));
         assert_int_equal(seen_fence(f->seen, KEY_A), 7);
         assert_int_equal(seen_fence(f->seen, KEY_B), 3);
         open_at(f, NOW);
@@ -153,9 +154,11 @@ static void refuses_what_is_damaged(void **state)
         "creel-seen 1\nfence SHA256:short 7\n",
         "creel-seen 1\nfence " KEY_A "  7\n",
         "creel-seen 1\nseen 1 00 01arz3ndektsv4rrffq69g5fav.1\n",
-        "creel-seen 1\nseen 2000000 0101010101010101010101010101010g 01arz3ndektsv4rrffq69g5fav.1\n",
+        "creel-seen 1\nseen 2000000 0101010101010101010101010101010g "
+        "01arz3ndektsv4rrffq69g5fav.1\n",
         "creel-seen 1\nseen 2000000 01010101010101010101010101010101 nonsense\n",
-        "creel-seen 1\nseen 2000000 01010101010101010101010101010101 01arz3ndektsv4rrffq69g5fav.1 x\n",
+        "creel-seen 1\nseen 2000000 01010101010101010101010101010101 01arz3ndektsv4rrffq69g5fav.1 "
+        "x\n",
         "creel-seen 1\nsaw 1\n",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -169,8 +172,8 @@ static void refuses_what_is_damaged(void **state)
         assert_int_equal(fstatat(f->dir, SEEN_FILE, &st, 0), 0);
         assert_int_equal((size_t)st.st_size, strlen(bad[i])); /* never repaired by guessing */
     }
-    raw_write(f, "creel-seen 1\nfence " KEY_A " 7\0\n", strlen("creel-seen 1\nfence " KEY_A " 7") + 2,
-              O_TRUNC);
+    raw_write(f, "creel-seen 1\nfence " KEY_A " 7\0\n",
+              strlen("creel-seen 1\nfence " KEY_A " 7") + 2, O_TRUNC);
     struct seen *s = NULL;
     assert_true(seen_open(f->dir, NOW, &s, NULL) < 0);
     raw_write(f, "creel-seen 1\n", 13, O_TRUNC);
@@ -216,7 +219,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(remembers_across_restart, setup, teardown),
-        cmocka_unit_test_setup_teardown(keeps_fences_for_ever_and_records_until_skew, setup, teardown),
+        cmocka_unit_test_setup_teardown(keeps_fences_for_ever_and_records_until_skew, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(fence_never_falls, setup, teardown),
         cmocka_unit_test_setup_teardown(drops_only_a_torn_last_line, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_what_is_damaged, setup, teardown),

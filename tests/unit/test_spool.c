@@ -135,7 +135,8 @@ static void cuts_at_the_limit_and_counts(void **state)
     check_frames(f, payload);
     assert_int_equal(payload[LOG_OUT] + payload[LOG_ERR], 2500);
     assert_int_equal(spool_dropped(f->spool), 7500);
-    assert_true(payload[LOG_NOTE] > 6 && payload[LOG_NOTE] < 200); /* one note at the cut, one after */
+    assert_true(payload[LOG_NOTE] > 6 &&
+                payload[LOG_NOTE] < 200); /* one note at the cut, one after */
 }
 
 static void bounds_heads_of_tiny_frames(void **state)
@@ -177,7 +178,9 @@ static void notes_are_one_neutral_line(void **state)
     struct fixture *f = *state;
     struct buf all;
     begin(f, 1000);
-    spool_note(f->spool, 1, "$ %s", "a\nb\x1b[31m\xff\xe2\x80\xae" "c\xc3\xa9");
+    spool_note(f->spool, 1, "$ %s",
+               "a\nb\x1b[31m\xff\xe2\x80\xae"
+               "c\xc3\xa9");
     read_all(f, 100, &all);
     assert_memory_equal(all.data + LOG_FRAME_HEAD_BYTES, "$ a b?[31m????c\xc3\xa9",
                         all.len - LOG_FRAME_HEAD_BYTES);

@@ -436,7 +436,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(control_ends_with_its_input, setup, teardown),
         cmocka_unit_test_setup_teardown(raw_bytes_follow_hello_in_one_piece, setup, teardown),
         cmocka_unit_test_setup_teardown(a_peer_that_does_not_read_is_dropped, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_file_goes_out_whole_through_a_slow_reader, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_goes_out_whole_through_a_slow_reader, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(there_is_a_ceiling_of_streams, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
