@@ -35,7 +35,8 @@ struct host_callbacks {
 /* Starts connecting; callbacks come from the loop, never from inside this call. */
 int host_open(uv_loop_t *loop, const struct host_target *t, const struct host_callbacks *cb, void *arg,
               struct host_link **ret, struct err *err);
-/* Ends the session and frees it when its handles closed; no callback comes after this returns. */
+/* Ends the session and frees it when its handles closed; no callback comes after this returns, and its
+ * streams are gone with it. May be called from any callback. NULL is fine. */
 void host_close(struct host_link *h);
 /* Queues a control message. */
 int host_send(struct host_link *h, const struct msg *m, struct err *err);
@@ -50,15 +51,16 @@ struct stream_callbacks {
     void (*end)(void *arg, const struct err *err);
 };
 
-/* Opens a stream and says `hello` on it. */
+/* Opens a stream and says `hello` on it; only while the session is ready. When the server takes no more
+ * channels the stream waits until another has ended. */
 int host_stream_open(struct host_link *h, const struct msg_hello *hello,
                      const struct stream_callbacks *cb, void *arg, struct host_stream **ret,
                      struct err *err);
-/* Takes up to n bytes now; returns how many (0: wait for writable). */
+/* Takes up to n bytes now; returns how many (fewer than n: writable comes). */
 size_t host_stream_write(struct host_stream *st, const void *bytes, size_t n);
 void host_stream_eof(struct host_stream *st);
 void host_stream_resume(struct host_stream *st);
-/* No callback comes after this. */
+/* No callback comes after this; what was written and not yet sent is dropped. Not after `end`. */
 void host_stream_close(struct host_stream *st);
 
 #endif

@@ -148,6 +148,8 @@ static void test_ready(void **state)
     start_mode(r, "good");
     until(r, &r->ready, 1);
     assert_int_equal(r->ready, 1);
+    /* libssh made it blocking: one host that stops reading would stop every other */
+    assert_true(fcntl(r->h->fd, F_GETFL) & O_NONBLOCK);
     buf_init(&line, KEY_LINE_MAX);
     fixture_text(r->ssh.dir, "host_ed25519.pub", &line);
     assert_int_equal(strncmp(buf_str(&line), r->key_line, strlen(r->key_line)), 0);
@@ -396,11 +398,16 @@ static void test_log(void **state)
     struct rig *r = *state;
     struct flow f;
     ready_at(r, "good", r->ssh.port);
-    flow_open(r, &f, CHANNEL_LOG, 48u << 20);
-    until(r, &f.ended, 1);
-    assert_true(f.good);
-    assert_int_equal(f.got, f.wanted);
-    assert_int_equal(f.why.code, 0);
+    for (int wide = 0; wide < 2; wide++) {
+        r->h->long_line = wide;
+        flow_open(r, &f, CHANNEL_LOG, 48u << 20);
+        until(r, &f.ended, 1);
+        assert_string_equal(r->why.msg, "");
+        assert_true(f.good);
+        assert_int_equal(f.got, f.wanted);
+        assert_int_equal(f.why.code, 0);
+        assert_int_equal(r->h->scratch != NULL, wide);
+    }
     flow_open(r, &f, CHANNEL_LOG, 0); /* nothing, and that is all right */
     until(r, &f.ended, 1);
     assert_int_equal(f.why.code, 0);
@@ -435,12 +442,12 @@ static void on_tick(uv_timer_t *t)
 
 /* An owner that takes little at a time: memory stays bounded, the bytes stay in order, and another
  * stream of the session is not held up by it. */
-static void test_hold_back(void **state)
+static void hold_back(struct rig *r, bool wide)
 {
-    struct rig *r = *state;
     struct flow slow, fast;
     uv_timer_t tick;
     ready_at(r, "good", r->ssh.port);
+    r->h->long_line = wide;
     flow_open(r, &slow, CHANNEL_LOG, 6u << 20);
     slow.take = 0;
     flow_open(r, &fast, CHANNEL_LOG, 16u << 20);
@@ -457,6 +464,30 @@ static void test_hold_back(void **state)
     assert_true(slow.good && slow.got == slow.wanted && slow.held_back > 10);
     uv_close((uv_handle_t *)&tick, NULL);
     stop(r);
+}
+
+static void test_hold_back(void **state)
+{
+    hold_back(*state, false);
+    hold_back(*state, true);
+}
+
+/* A server that sends on whatever its window says (here: one that was granted more behind our back). */
+static void test_window_ignored(void **state)
+{
+    struct rig *r = *state;
+    struct flow f;
+    uint8_t *more = malloc(HOST_WINDOW_WIDE);
+    ready_at(r, "good", r->ssh.port);
+    flow_open(r, &f, CHANNEL_LOG, 16u << 20);
+    f.take = 0;
+    while (!f.held_back)
+        uv_run(&r->loop, UV_RUN_ONCE);
+    ssh_channel_read_timeout(f.st->ch, more, HOST_WINDOW_WIDE, 0, 0);
+    until_gone(r);
+    assert_non_null(strstr(r->why.msg, "more than it was allowed"));
+    assert_int_equal(f.ended, 1);
+    free(more);
 }
 
 static void many(struct rig *r, unsigned port, size_t n)
@@ -627,6 +658,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_pack),
         cmocka_unit_test(test_hold_back),
+        cmocka_unit_test(test_window_ignored),
         cmocka_unit_test(test_more_streams_than_channels),
         cmocka_unit_test(test_stream_failures),
         cmocka_unit_test(test_close_inside_callbacks),
