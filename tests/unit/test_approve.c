@@ -98,7 +98,7 @@ static void nothing_runs(void **state)
     sh(&b->t, "cd r; P=$PWD/../pwned; mkdir -p hk .git/hooks\n"
               "for h in reference-transaction post-checkout pre-auto-gc post-index-change post-commit; do\n"
               "for d in hk .git/hooks; do printf \"#!/bin/sh\\ntouch $P\\n\" >$d/$h; chmod +x $d/$h; done; done\n"
-              "git config core.hooksPath hk; git config core.fsmonitor \"touch $P\"; git config gc.auto 1\n"
+              "git config core.hooksPath $PWD/hk; git config core.fsmonitor \"touch $P\"; git config gc.auto 1\n"
               "git config core.alternateRefsCommand \"touch $P\"; rm -f $P");
     setenv("GIT_DIR", "/nonexistent", 1);
     int rc = approve(b);
