@@ -45,8 +45,9 @@ engine_revive()
     kill -9 $one
     wait $one || true
     creel logs -f --raw "$id" >two 3>&- &
+    two=$!
     creel logs -f --raw "$id" >three 3>&-
-    wait
+    wait $two
     ticks_whole two 60
     ticks_whole three 60
     creel logs --raw "$id" >four
@@ -57,11 +58,12 @@ engine_revive()
 @test "sshd killed mid-log: the stream goes on where it was, byte for byte" {
     id=$(detached -- sh -c "$(ticks 80)")
     creel logs -f --raw "$id" >followed 3>&- &
+    follower=$!
     throwaway_wait 20 grep -q tick-10 followed
     throwaway_sshd_end "$E2E"
     sleep 0.5
     sshd_again
-    wait
+    wait $follower
     wait_state "$id" succeeded
     ticks_whole followed 80
     creel logs --raw "$id" >whole
@@ -125,6 +127,7 @@ engine_revive()
 @test "a runner that vanishes mid-task: lost is said, it is not run twice, the host is usable again" {
     id=$(detached -- sh -c 'echo once; sleep 60')
     creel logs -f --raw "$id" >followed 3>&- &
+    follower=$!
     throwaway_wait 20 grep -q once followed
     kill -9 "$(cat "$E2E/host/runner.pid")"
     rm -f "$(throwaway_run "$E2E")/runner.sock"
@@ -132,37 +135,39 @@ engine_revive()
     throwaway_runner "$E2E"
     wait_final "$id"
     in_state "$id" lost failed stuck
-    wait
+    wait $follower
     [ "$(creel logs --raw "$id" | grep -c once)" -eq 1 ]
     # The jail died with it.
-    ! pgrep -f '^sleep 60$' || false
+    not pgrep -f '^sleep 60$'
     exits 0 task -- echo usable
 }
 
 @test "the warden killed: the jail dies, the runner ends, nothing is left" {
     id=$(detached -- sh -c 'echo once; exec sleep 61')
     creel logs -f --raw "$id" >followed 3>&- &
+    follower=$!
     throwaway_wait 20 grep -q once followed
     runner=$(cat "$E2E/host/runner.pid")
     for pid in $(pgrep -P "$runner"); do kill -9 "$pid"; done
     throwaway_wait 10 throwaway_gone "$runner"
-    ! pgrep -f '^sleep 61$' || false
+    not pgrep -f '^sleep 61$'
     rm -f "$(throwaway_run "$E2E")/runner.sock"
     throwaway_runner "$E2E"
     wait_final "$id"
-    wait
+    wait $follower
 }
 
 @test "the runner told to stop mid-task ends the jail and leaves nothing" {
     id=$(detached -- sh -c 'echo once; exec sleep 62')
     creel logs -f --raw "$id" >followed 3>&- &
+    follower=$!
     throwaway_wait 20 grep -q once followed
     throwaway_end "$E2E/host/runner.pid"
-    ! pgrep -f '^sleep 62$' || false
+    not pgrep -f '^sleep 62$'
     [ -z "$(find "$(throwaway_run "$E2E")" -name '*.log' 2>/dev/null)" ]
     throwaway_runner "$E2E"
     wait_final "$id"
-    wait
+    wait $follower
 }
 
 @test "a task waits for a host that is down, says so, and runs when it is back" {

@@ -40,7 +40,7 @@ snapshot()
     branch=creel/$id
     [ "$(git show "$branch:hello.txt" | tail -n 1)" = more ]
     [ "$(git show "$branch:new.txt")" = new ]
-    ! git cat-file -e "$branch:src/main.c"
+    not git cat-file -e "$branch:src/main.c"
     [ "$(git ls-tree "$branch" hello.txt | cut -d' ' -f1)" = 100755 ]
     [ "$(git ls-tree "$branch" out | cut -d' ' -f1)" = 120000 ]
     [ "$(git show "$branch:a/with blank")" = x ]
@@ -60,7 +60,7 @@ snapshot()
     run creel approve "$(newest)"
     [ "$status" -ne 0 ]
     one_line
-    ! git -C "$REPO" rev-parse --verify -q "creel/$(newest)"
+    not git -C "$REPO" rev-parse --verify -q "creel/$(newest)"
 }
 
 @test "approve twice is one approval; reject after it is an error" {
@@ -79,7 +79,7 @@ snapshot()
     exits 0 creel reject "$id"
     run creel approve "$id"
     [ "$status" -ne 0 ]
-    ! git -C "$REPO" rev-parse --verify -q "creel/$id"
+    not git -C "$REPO" rev-parse --verify -q "creel/$id"
     creel show "$id" --result >/dev/null
     changed "$id" rejected
 }
@@ -118,15 +118,15 @@ snapshot()
     id=$(newest)
     in_state "$id" succeeded
     changed "$id" work.txt
-    ! changed "$id" ran
-    ! changed "$id" ran-fsmonitor
+    not changed "$id" ran
+    not changed "$id" ran-fsmonitor
 }
 
 @test "the agent may destroy its .git and its work still comes back" {
     task -- sh -c 'rm -rf .git; echo work >work.txt; ln -s /etc .git' >/dev/null 2>&1
     in_state "$(newest)" succeeded
     changed "$(newest)" work.txt
-    ! changed "$(newest)" .git
+    not changed "$(newest)" .git
 }
 
 @test "names that fold to .git are never brought back" {
@@ -134,9 +134,9 @@ snapshot()
         echo x >sub/x; echo plain >plain' >/dev/null 2>&1
     id=$(newest)
     changed "$id" plain
-    ! changed "$id" .GIT/config
-    ! changed "$id" sub/.git/config
-    ! changed "$id" 'git~1/config'
+    not changed "$id" .GIT/config
+    not changed "$id" sub/.git/config
+    not changed "$id" 'git~1/config'
     exits 0 creel approve "$id"
     git -C "$REPO" fsck --strict --no-dangling
 }
@@ -146,7 +146,8 @@ snapshot()
         git -c user.name=a -c user.email=a@b commit -q -m x' >/dev/null 2>&1
     id=$(newest)
     exits 0 creel approve "$id"
-    ! git -C "$REPO" ls-tree -r "creel/$id" | grep -q '^160000'
+    git -C "$REPO" ls-tree -r "creel/$id" >listed
+    not grep -q "^160000" listed
 }
 
 @test "fifos, sockets and holes do not hang or flood the collector" {
@@ -155,8 +156,8 @@ snapshot()
         >/dev/null 2>&1
     in_state "$(newest)" succeeded
     changed "$(newest)" x
-    ! changed "$(newest)" pipe
-    ! changed "$(newest)" sock
+    not changed "$(newest)" pipe
+    not changed "$(newest)" sock
 }
 
 @test "what a reviewer must look at is flagged" {
@@ -172,9 +173,9 @@ snapshot()
 @test "control sequences in names and contents are neutralised on a terminal" {
     task -- sh -c 'printf "\033]0;owned\007\033[2J" >"$(printf "esc\033[31m")"; printf "a\033[2Jb\n" >plain.txt' >/dev/null 2>&1
     script -qec "creel review $(newest)" /dev/null </dev/null >tty
-    ! grep -qaF $'\033[2J' tty
-    ! grep -qaF $'\033]0;' tty
-    ! grep -qaF $'\033[31mq' tty
+    not grep -qaF $'\033[2J' tty
+    not grep -qaF $'\033]0;' tty
+    not grep -qaF $'\033[31mq' tty
     grep -qa 'plain.txt' tty
 }
 

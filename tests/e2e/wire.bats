@@ -129,13 +129,16 @@ refused()
 }
 
 @test "many idle connections at once, and an honest one still gets through" {
-    for n in $(seq 60); do
+    idle=
+    for _ in $(seq 60); do
         wire pause:3 >/dev/null 3>&- &
+        idle="$idle $!"
     done
     sleep 1
     run wire hello recv
     [[ "${lines[0]}" == "2 "* ]]
-    wait
+    # shellcheck disable=SC2086 # a list of pids
+    wait $idle
 }
 
 @test "nothing but the forced command over SSH: no shell, no forwarding, no terminal" {

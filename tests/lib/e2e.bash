@@ -171,3 +171,12 @@ one_line()
 {
     [ "$(printf '%s\n' "$output" | wc -l)" -eq 1 ] || { echo "more than one line:"; echo "$output"; return 1; }
 }
+
+# not COMMAND... : bats does not see a failing `! command`.
+not()
+{
+    if "$@"; then
+        echo "this should fail: $*"
+        return 1
+    fi
+}

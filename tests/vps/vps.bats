@@ -56,7 +56,7 @@ setup()
 # measured NAME : a number of the newest task, as `show` tells it.
 measured()
 {
-    creel show "$(newest)" --json | jq -r ".$1 | tonumber"
+    creel show "$(newest)" --json | jq -r ".task.$1 | tonumber"
 }
 
 
@@ -94,7 +94,7 @@ nothing_left()
     says 'CapEff:	0000000000000000'
     exits 0 creel approve "$(newest)"
     [ "$(git -C "$REPO" show "creel/$(newest):hello.txt" | head -n 1)" = better ]
-    [ "$(creel show "$(newest)" --json | jq '.unenforced | length')" -eq 0 ]
+    [ "$(creel show "$(newest)" --json | jq ".task.unenforced | length")" -eq 0 ]
 }
 
 @test "memory: the bomb dies alone, and limit and peak are reported" {
@@ -141,7 +141,7 @@ nothing_left()
     git -C "$REPO" commit -q -m hostile
     task --limit mem=256M,pids=64,disk=32M,wall=3m -- sh deploy/demo/hostile.sh "$E2E" 22 >out 2>/dev/null || true
     grep -c '^blocked' out
-    ! grep '^GOT IT' out
+    not grep '^GOT IT' out
     wait_receipt "$(newest)"
     nothing_left
 }
@@ -158,13 +158,14 @@ nothing_left()
 @test "cancelling and stopping the service mid-task leaves nothing" {
     id=$(detached -- sh -c 'echo begun; exec sleep 300')
     creel logs -f --raw "$id" >followed 3>&- &
+    follower=$!
     throwaway_wait 60 grep -q begun followed
     on_vps systemctl stop creel-runner
     remains | grep -E '^(process|cgroup|file|creel-left)' >now || true
     [ ! -s now ] || { cat now; false; }
     on_vps systemctl start creel-runner
     throwaway_wait 60 in_state "$id" lost failed stuck cancelled
-    wait
+    wait $follower
 }
 
 @test "a replayed envelope is refused, also after a reboot, and the service comes back by itself" {
