@@ -44,6 +44,14 @@ static inline void sh_oid(struct tool *t, const char *script, char to[static 41]
     memcpy(to, out, 41);
 }
 
+/* Puts a line behind the lines in `list`. */
+static inline void list_add(char *list, size_t size, const char *line)
+{
+    size_t n = strlen(list);
+    assert_true(n + strlen(line) + 2 <= size);
+    snprintf(list + n, size - n, "%s\n", line);
+}
+
 /* A raw tree: entries are added as the test says, in any order, with any name and mode. */
 struct raw_tree {
     size_t n;

@@ -38,8 +38,7 @@ static void as_git_says(void **state)
     sh(&t, "git init -q r");
     char list[1024] = "";
     for (size_t i = 0; i < COUNT(paths); i++) {
-        strncat(list, paths[i], sizeof(list) - strlen(list) - 2);
-        strncat(list, "\n", 2);
+        list_add(list, sizeof(list), paths[i]);
     }
     tool_put(&t, "paths", list, strlen(list));
     for (size_t p = 0; p < COUNT(patterns); p++) {

@@ -333,11 +333,10 @@ static void bombs_are_bounded(void **state)
         for (int i = 0; i < 10; i++)
             raw_add(&t, level == 0 ? "100644" : "40000", &"0123456789"[i], 1, below);
         raw_put(&b->t, OBJECTS, GIT_OBJECT_TREE, t.bytes, t.n, below);
-        strncat(list, below, 40);
-        strncat(list, "\n", 2);
+        list_add(list, sizeof(list), below);
     }
     raw_commit(&b->t, OBJECTS, below, b->root, commit);
-    strncat(list, commit, 40);
+    list_add(list, sizeof(list), commit);
     pack_list(b, list);
     refused(b, commit, "entries");
 }

@@ -303,7 +303,7 @@ static void hostile_source_trees_are_refused(void **state)
 static void a_tree_of_trees_is_bounded(void **state)
 {
     struct bed *b = *state;
-    char below[41], objects[12][41];
+    char below[41];
     struct raw_tree t = {0};
     raw_put(&b->t, "src/.git/objects", GIT_OBJECT_BLOB, "x", 1, below);
     char list[1024] = "";
@@ -313,12 +313,10 @@ static void a_tree_of_trees_is_bounded(void **state)
         for (int i = 0; i < 10; i++)
             raw_add(&t, level == 0 ? "100644" : "40000", &"0123456789"[i], 1, below);
         raw_put(&b->t, "src/.git/objects", GIT_OBJECT_TREE, t.bytes, t.n, below);
-        memcpy(objects[level], below, 41);
-        strncat(list, below, 40);
-        strncat(list, "\n", 2);
+        list_add(list, sizeof(list), below);
     }
     raw_commit(&b->t, "src/.git/objects", below, NULL, b->root);
-    strncat(list, b->root, 40);
+    list_add(list, sizeof(list), b->root);
     tool_put(&b->t, "list", list, strlen(list));
     sh(&b->t, "cd src; git pack-objects -q --stdout <../list >../source.pack");
     assert_says(checkout(b), "more than 1000000 entries");
