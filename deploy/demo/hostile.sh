@@ -32,7 +32,9 @@ try()
 try "read the operator's signing key" cat "$operator/state/keys/signing_key"
 try "read the host's SSH key" cat "$operator/host/host_key"
 try 'read /etc/shadow' cat /etc/shadow
-try "list other people's homes" ls /root
+# shellcheck disable=SC2016 # for the inner sh
+try "read other people's homes" sh -c \
+    'ls -A /root /home/[!a]* 2>/dev/null | grep -v "^/" | grep . || { echo "x: there are none"; exit 1; }'
 # shellcheck disable=SC2016 # for the inner sh
 try 'see the processes of the host' sh -c \
     'ls -d /proc/[0-9]* | wc -l | { read -r n; [ "$n" -gt 20 ] || { echo "x: only its own, $n of them"; exit 1; }; }'

@@ -3,7 +3,6 @@
 . tests/lib/suite.sh
 # shellcheck disable=SC2086 # lists of words
 need 'run the demo' $PACKAGES_BUILD $PACKAGES_RUN
-build "$BUILD"
 CREEL_BUILD=$BUILD
 export CREEL_BUILD
 scratch=$(mktemp -d)

@@ -31,7 +31,7 @@ setup_file()
     creel key show --login >"$E2E/kit/login.pub"
     vps put "$VPS" "$E2E/kit" /root/kit
     on_vps 'cd /root/kit && sh deploy/install --bin . --controllers controllers --login login.pub'
-    creel host add vps "creel@127.0.0.1:$(cat "$VPS_DIR/port")" --host-key "$VPS_DIR/host_key.pub"
+    throwaway_wait 20 creel host add vps "creel@127.0.0.1:$(cat "$VPS_DIR/port")" --host-key "$VPS_DIR/host_key.pub"
     creel serve --stop
     remains | sort >"$E2E/remains"
 }
