@@ -89,6 +89,7 @@ static void pin(const struct rig *r, const char *kind, struct host_target *t)
 static void start(struct rig *r, const struct host_target *t)
 {
     struct err err = ERR_INIT;
+    alarm(60); /* whoever waits for what never comes fails */
     r->ready = r->gone = r->messages = 0;
     r->close_in_callback = false;
     memset(&r->why, 0, sizeof r->why);
@@ -108,6 +109,7 @@ static void stop(struct rig *r)
 {
     host_close(r->h);
     r->h = NULL;
+    alarm(60);
     uv_run(&r->loop, UV_RUN_DEFAULT); /* ends only when every handle is closed */
     assert_int_equal(uv_loop_alive(&r->loop), 0);
 }
