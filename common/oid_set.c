@@ -1,5 +1,5 @@
-/* Open addressing over object ids, which are hashes already: their first bytes pick the slot. Someone
- * who makes ids collide there costs us time only, and the ceiling bounds that. */
+/* Open addressing over object ids, which are hashes already: their first bytes pick the slot.
+ * Someone who makes ids collide there costs us time only, and the ceiling bounds that. */
 #include "common/oid_set.h"
 
 #include <stdlib.h>

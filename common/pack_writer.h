@@ -1,5 +1,5 @@
-/* Writes a git pack: whole objects only, no deltas, so that nothing in it refers outside of it and a
- * reader needs no more memory than the largest object.
+/* Writes a git pack: whole objects only, no deltas, so that nothing in it refers outside of it and
+ * a reader needs no more memory than the largest object.
  *
  * The file is readable and writable, empty, and stays the caller's. The number of objects is not
  * known before the end: it is filled in then, and the trailer's SHA-1 taken over the finished file.
@@ -20,8 +20,8 @@ struct pack_writer; /* opaque, owned by whoever called pack_writer_new */
 int pack_writer_new(int fd, uint64_t max, struct pack_writer **ret, struct err *err);
 void pack_writer_free(struct pack_writer *w); /* NULL is fine */
 
-/* One object of `size` bytes, in as many pieces as the caller likes; end fails when they did not add
- * up. */
+/* One object of `size` bytes, in as many pieces as the caller likes; end fails when they did not
+ * add up. */
 int pack_writer_begin(struct pack_writer *w, enum pack_type type, uint64_t size, struct err *err);
 int pack_writer_feed(struct pack_writer *w, const void *bytes, size_t n, struct err *err);
 int pack_writer_end(struct pack_writer *w, struct err *err);

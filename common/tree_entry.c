@@ -10,7 +10,7 @@ struct tree_mode {
 };
 
 static const struct tree_mode modes[] = {
-    {0100644, TREE_FILE}, {0100755, TREE_EXEC},   {0100664, TREE_FILE},
+    {0100644, TREE_FILE}, {0100755, TREE_EXEC},    {0100664, TREE_FILE},
     {0120000, TREE_LINK}, {0160000, TREE_GITLINK}, {0040000, TREE_DIR},
 };
 
@@ -184,7 +184,8 @@ static int check_order(const struct tree_reader *r, const struct tree_entry *e, 
         return 0;
     }
     bool dir = e->kind == TREE_DIR;
-    int order = tree_name_order(p->name, p->name_len, p->kind == TREE_DIR, e->name, e->name_len, dir);
+    int order =
+        tree_name_order(p->name, p->name_len, p->kind == TREE_DIR, e->name, e->name_len, dir);
     /* Only a name that starts with this one can stand between its file and its directory. */
     bool prefix = p->name_len >= e->name_len && memcmp(p->name, e->name, e->name_len) == 0;
     if (order < 0 && !(dir && prefix && seen_as_file(r, e))) {

@@ -1,4 +1,5 @@
-/* What may stand in a git tree that creel carries, either way: one strict reader of raw tree objects.
+/* What may stand in a git tree that creel carries, either way: one strict reader of raw tree
+ * objects.
  *
  * Both sides use it: the runner before it writes an operator's tree into a jail, the importer on
  * what came back. It judges names as every file system would that a person may later check the
@@ -24,10 +25,10 @@ enum tree_kind { TREE_FILE, TREE_EXEC, TREE_LINK, TREE_DIR, TREE_GITLINK };
 
 struct tree_entry {
     enum tree_kind kind;
-    uint32_t mode;       /* as it stands: 0100644, 0100755, 0100664, 0120000, 040000, 0160000 */
-    const char *name;    /* borrowed from the tree's bytes, NUL-terminated */
+    uint32_t mode;    /* as it stands: 0100644, 0100755, 0100664, 0120000, 040000, 0160000 */
+    const char *name; /* borrowed from the tree's bytes, NUL-terminated */
     size_t name_len;
-    const uint8_t *oid;  /* TREE_OID_BYTES, borrowed */
+    const uint8_t *oid; /* TREE_OID_BYTES, borrowed */
 };
 
 struct tree_reader {
@@ -44,8 +45,8 @@ int tree_name_order(const char *a, size_t alen, bool adir, const char *b, size_t
 
 /* `bytes` stay the caller's and must outlive the reader. */
 void tree_reader_init(struct tree_reader *r, const void *bytes, size_t len);
-/* 1 and *ret, 0 at the end, or -ERR_REFUSED: malformed, a bad name or mode, out of order, twice. The
- * message begins with the entry's name; the caller puts the directory before it. */
+/* 1 and *ret, 0 at the end, or -ERR_REFUSED: malformed, a bad name or mode, out of order, twice.
+ * The message begins with the entry's name; the caller puts the directory before it. */
 int tree_read(struct tree_reader *r, struct tree_entry *ret, struct err *err);
 
 #endif

@@ -1,6 +1,6 @@
-/* Approval, see the header. Objects first, checked as they arrive, then the ref with "must not exist"
- * as its old value: a crash between the two leaves objects that nobody refers to, and the same command
- * goes on from there. */
+/* Approval, see the header. Objects first, checked as they arrive, then the ref with "must not
+ * exist" as its old value: a crash between the two leaves objects that nobody refers to, and the
+ * same command goes on from there. */
 #include "controller/approve.h"
 
 #include <stdio.h>
@@ -97,8 +97,8 @@ static int put_objects(const char *git_dir, int pack_fd, struct err *err)
 static int put_ref(const char *git_dir, const struct task_row *t, struct err *err)
 {
     char ref[TASK_BRANCH_SIZE + 16], why[64];
-    const char *const args[] = {DURABLE, "update-ref",    "--no-deref", "-m", why,
-                                ref,     t->commit, NO_OID,       NULL};
+    const char *const args[] = {DURABLE, "update-ref", "--no-deref", "-m", why,
+                                ref,     t->commit,    NO_OID,       NULL};
     struct git_child g = {.git_dir = git_dir, .args = args, .in_fd = -1};
     struct buf out;
     snprintf(ref, sizeof(ref), "refs/heads/%s", t->branch);
@@ -112,7 +112,8 @@ static int put_ref(const char *git_dir, const struct task_row *t, struct err *er
 static int write_all_of_it(git_repository *repo, const struct task_row *t, int pack_fd,
                            struct err *err)
 {
-    const char *git_dir = git_repository_commondir(repo); /* a work tree's branches are its owner's */
+    const char *git_dir =
+        git_repository_commondir(repo); /* a work tree's branches are its owner's */
     int rc = check_base(repo, t, err);
     if (rc == 0) {
         rc = put_objects(git_dir, pack_fd, err);

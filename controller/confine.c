@@ -1,5 +1,5 @@
-/* Confinement of a short-lived child: descriptors, limits, namespaces, capabilities, Landlock, seccomp,
- * in this order, since each step needs what the next takes away. */
+/* Confinement of a short-lived child: descriptors, limits, namespaces, capabilities, Landlock,
+ * seccomp, in this order, since each step needs what the next takes away. */
 #include "controller/confine.h"
 
 #include <errno.h>
@@ -42,8 +42,9 @@ static int limit(int what, uint64_t value, struct err *err)
     if (getrlimit((__rlimit_resource_t)what, &now) == 0 && now.rlim_max < value) {
         r.rlim_cur = r.rlim_max = now.rlim_max;
     }
-    return setrlimit((__rlimit_resource_t)what, &r) < 0 ? err_errno(err, ERR_FAIL, "cannot set limits")
-                                                        : 0;
+    return setrlimit((__rlimit_resource_t)what, &r) < 0
+               ? err_errno(err, ERR_FAIL, "cannot set limits")
+               : 0;
 }
 
 static int set_limits(struct err *err)
@@ -82,8 +83,7 @@ static int add_path(int ruleset, const struct confine_path *p, uint64_t handled,
 {
     static const uint64_t file_read = LANDLOCK_ACCESS_FS_READ_FILE;
     static const uint64_t file_write = LANDLOCK_ACCESS_FS_WRITE_FILE | FS_TRUNCATE;
-    static const uint64_t dir_write =
-        LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE;
+    static const uint64_t dir_write = LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE;
     struct landlock_path_beneath_attr rule = {.allowed_access = file_read};
     int rc = 0;
     if (p->dir) {
@@ -115,7 +115,8 @@ static int landlock(const struct confine_path *paths, size_t n, bool weak_ok, st
                                  "(CREEL_ALLOW_UNCONFINED_IMPORT=1 goes on without)");
     }
     struct ruleset r = {.fs = (1ull << 13) - 1};
-    r.fs |= (abi >= 2 ? FS_REFER : 0) | (abi >= 3 ? FS_TRUNCATE : 0) | (abi >= 5 ? FS_IOCTL_DEV : 0);
+    r.fs |=
+        (abi >= 2 ? FS_REFER : 0) | (abi >= 3 ? FS_TRUNCATE : 0) | (abi >= 5 ? FS_IOCTL_DEV : 0);
     r.net = abi >= 4 ? NET_TCP : 0;
     r.scoped = abi >= 6 ? SCOPE_ALL : 0;
     size_t size = abi >= 6 ? 24 : abi >= 4 ? 16 : 8;
@@ -134,21 +135,21 @@ static int landlock(const struct confine_path *paths, size_t n, bool weak_ok, st
 /* What reading packs, comparing trees and writing a few files takes. Everything else answers EPERM:
  * no process, no thread, no socket, no signal to others, no mount, no ioctl. */
 static const int allowed[] = {
-    SCMP_SYS(read),         SCMP_SYS(write),         SCMP_SYS(pread64),      SCMP_SYS(pwrite64),
-    SCMP_SYS(readv),        SCMP_SYS(writev),        SCMP_SYS(lseek),        SCMP_SYS(open),
-    SCMP_SYS(openat),       SCMP_SYS(close),         SCMP_SYS(fstat),        SCMP_SYS(stat),
-    SCMP_SYS(lstat),        SCMP_SYS(newfstatat),    SCMP_SYS(statx),        SCMP_SYS(access),
-    SCMP_SYS(faccessat),    SCMP_SYS(faccessat2),    SCMP_SYS(munmap),       SCMP_SYS(mremap),
-    SCMP_SYS(madvise),      SCMP_SYS(brk),           SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask),
-    SCMP_SYS(rt_sigreturn), SCMP_SYS(futex),         SCMP_SYS(getpid),       SCMP_SYS(gettid),
-    SCMP_SYS(exit),         SCMP_SYS(exit_group),    SCMP_SYS(getrandom),    SCMP_SYS(clock_gettime),
-    SCMP_SYS(gettimeofday), SCMP_SYS(time),          SCMP_SYS(getdents64),   SCMP_SYS(rename),
-    SCMP_SYS(renameat),     SCMP_SYS(renameat2),     SCMP_SYS(unlink),       SCMP_SYS(unlinkat),
-    SCMP_SYS(chmod),        SCMP_SYS(fchmod),        SCMP_SYS(fchmodat),     SCMP_SYS(ftruncate),
-    SCMP_SYS(fallocate),    SCMP_SYS(fadvise64),     SCMP_SYS(fsync),        SCMP_SYS(fdatasync),
-    SCMP_SYS(fcntl),        SCMP_SYS(getcwd),        SCMP_SYS(readlink),     SCMP_SYS(readlinkat),
-    SCMP_SYS(umask),        SCMP_SYS(getuid),        SCMP_SYS(geteuid),      SCMP_SYS(getgid),
-    SCMP_SYS(getegid),      SCMP_SYS(sysinfo),       SCMP_SYS(sched_yield),  SCMP_SYS(restart_syscall),
+    SCMP_SYS(read),         SCMP_SYS(write),      SCMP_SYS(pread64),      SCMP_SYS(pwrite64),
+    SCMP_SYS(readv),        SCMP_SYS(writev),     SCMP_SYS(lseek),        SCMP_SYS(open),
+    SCMP_SYS(openat),       SCMP_SYS(close),      SCMP_SYS(fstat),        SCMP_SYS(stat),
+    SCMP_SYS(lstat),        SCMP_SYS(newfstatat), SCMP_SYS(statx),        SCMP_SYS(access),
+    SCMP_SYS(faccessat),    SCMP_SYS(faccessat2), SCMP_SYS(munmap),       SCMP_SYS(mremap),
+    SCMP_SYS(madvise),      SCMP_SYS(brk),        SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigreturn), SCMP_SYS(futex),      SCMP_SYS(getpid),       SCMP_SYS(gettid),
+    SCMP_SYS(exit),         SCMP_SYS(exit_group), SCMP_SYS(getrandom),    SCMP_SYS(clock_gettime),
+    SCMP_SYS(gettimeofday), SCMP_SYS(time),       SCMP_SYS(getdents64),   SCMP_SYS(rename),
+    SCMP_SYS(renameat),     SCMP_SYS(renameat2),  SCMP_SYS(unlink),       SCMP_SYS(unlinkat),
+    SCMP_SYS(chmod),        SCMP_SYS(fchmod),     SCMP_SYS(fchmodat),     SCMP_SYS(ftruncate),
+    SCMP_SYS(fallocate),    SCMP_SYS(fadvise64),  SCMP_SYS(fsync),        SCMP_SYS(fdatasync),
+    SCMP_SYS(fcntl),        SCMP_SYS(getcwd),     SCMP_SYS(readlink),     SCMP_SYS(readlinkat),
+    SCMP_SYS(umask),        SCMP_SYS(getuid),     SCMP_SYS(geteuid),      SCMP_SYS(getgid),
+    SCMP_SYS(getegid),      SCMP_SYS(sysinfo),    SCMP_SYS(sched_yield),  SCMP_SYS(restart_syscall),
 };
 
 static int filter_load(scmp_filter_ctx ctx)

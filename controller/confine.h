@@ -15,8 +15,8 @@ struct confine_path {
 
 /* After this the process has descriptors 0, 1 and 2, can open what `paths` say and nothing else,
  * cannot make processes, sockets or executable memory, has no capability, and dies at its limits.
- * Fences that the kernel lacks: without Landlock or seccomp it fails (-ERR_REFUSED, saying so), unless
- * `weak_ok`; a private network namespace is a bonus, as sockets are refused anyway. */
+ * Fences that the kernel lacks: without Landlock or seccomp it fails (-ERR_REFUSED, saying so),
+ * unless `weak_ok`; a private network namespace is a bonus, as sockets are refused anyway. */
 int confine_self(const struct confine_path *paths, size_t n, bool weak_ok, struct err *err);
 
 #endif

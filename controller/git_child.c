@@ -20,8 +20,8 @@
 
 /* Options before the verb: whatever the repository's own configuration says, nothing else runs. */
 static const char *const quiet[] = {
-    "git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0",
-    "-c",  "protocol.allow=never",
+    "git",       "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c",
+    "gc.auto=0", "-c", "protocol.allow=never",
 };
 #define QUIET (sizeof(quiet) / sizeof(quiet[0]))
 
@@ -50,11 +50,16 @@ static void env_alternates(struct env *e, const char *dir)
 static void env_make(struct env *e, const struct git_child *g)
 {
     static const char *const fixed[] = {
-        "HOME=/nonexistent",     "LC_ALL=C",
-        "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
-        "GIT_ATTR_NOSYSTEM=1",   "GIT_TERMINAL_PROMPT=0",
-        "GIT_OPTIONAL_LOCKS=0",  "GIT_NO_REPLACE_OBJECTS=1",
-        "GIT_NO_LAZY_FETCH=1",   "GIT_COMMITTER_NAME=creel",
+        "HOME=/nonexistent",
+        "LC_ALL=C",
+        "GIT_CONFIG_NOSYSTEM=1",
+        "GIT_CONFIG_GLOBAL=/dev/null",
+        "GIT_ATTR_NOSYSTEM=1",
+        "GIT_TERMINAL_PROMPT=0",
+        "GIT_OPTIONAL_LOCKS=0",
+        "GIT_NO_REPLACE_OBJECTS=1",
+        "GIT_NO_LAZY_FETCH=1",
+        "GIT_COMMITTER_NAME=creel",
         "GIT_COMMITTER_EMAIL=creel@creel.invalid",
     };
     const char *path = getenv("PATH");
@@ -159,7 +164,9 @@ static int complain(const struct git_child *g, struct buf *complaint, struct err
         text[--n] = '\0';
     }
     char *line = n > 0 ? strrchr(text, '\n') : NULL;
-    line = n == 0 ? (char *)(uintptr_t) "failed without saying why" : line != NULL ? line + 1 : text;
+    line = n == 0         ? (char *)(uintptr_t) "failed without saying why"
+           : line != NULL ? line + 1
+                          : text;
     if (strncmp(line, "fatal: ", 7) == 0) {
         line += 7;
     }

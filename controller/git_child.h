@@ -1,7 +1,7 @@
 /* One `git` process, blocking: for what git does better than libgit2 (packing, unpacking, refs).
  *
- * It runs plumbing only, on a repository named by its git directory, with an environment of ours: no
- * GIT_* variable, no system or user configuration, no hook, no file system monitor, no network.
+ * It runs plumbing only, on a repository named by its git directory, with an environment of ours:
+ * no GIT_* variable, no system or user configuration, no hook, no file system monitor, no network.
  */
 #ifndef CONTROLLER_GIT_CHILD_H
 #define CONTROLLER_GIT_CHILD_H
@@ -18,8 +18,8 @@ struct git_child {
     int in_fd;                /* its standard input, borrowed; -1: nothing */
 };
 
-/* Runs it to its end. Appends what it printed to `out` (whose ceiling bounds it). A git that fails is
- * -ERR_FAIL with its own last line; one that cannot be started says so. */
+/* Runs it to its end. Appends what it printed to `out` (whose ceiling bounds it). A git that fails
+ * is -ERR_FAIL with its own last line; one that cannot be started says so. */
 int git_child_run(const struct git_child *g, struct buf *out, struct err *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* Inside of the importer's child: one import, step by step. Only the child includes this; every byte it
- * handles but its arguments is hostile. */
+/* Inside of the importer's child: one import, step by step. Only the child includes this; every
+ * byte it handles but its arguments is hostile. */
 #ifndef CONTROLLER_IMPORT_H
 #define CONTROLLER_IMPORT_H
 
@@ -9,12 +9,12 @@
 #include "common/tree_entry.h"
 #include "controller/importer.h"
 
-#define IMPORT_OBJECTS_MAX  1000000u
-#define IMPORT_TREE_BYTES   (8ull << 30)  /* new and changed files together, checked out */
-#define IMPORT_DIFF_MAX     (64ull << 20) /* of patch.diff; the rest is counted, and that is said */
-#define IMPORT_TEXT_MAX     (8ull << 20)  /* larger files are shown as binary */
-#define IMPORT_CHANGES_MAX  4000
-#define IMPORT_FLAGS_MAX    500
+#define IMPORT_OBJECTS_MAX 1000000u
+#define IMPORT_TREE_BYTES  (8ull << 30)  /* new and changed files together, checked out */
+#define IMPORT_DIFF_MAX    (64ull << 20) /* of patch.diff; the rest is counted, and that is said */
+#define IMPORT_TEXT_MAX    (8ull << 20)  /* larger files are shown as binary */
+#define IMPORT_CHANGES_MAX 4000
+#define IMPORT_FLAGS_MAX   500
 /* What the two lists may take in review.json: together under JSON_BYTES_MAX. */
 #define IMPORT_CHANGES_BYTES (600u << 10)
 #define IMPORT_FLAGS_BYTES   (300u << 10)
@@ -26,7 +26,7 @@
 struct import {
     const char *dir; /* the task's directory, absolute */
     const char *base, *root, *commit, *branch, *title;
-    int outfd; /* dir/import: all that is written goes there */
+    int outfd;            /* dir/import: all that is written goes there */
     git_repository *repo; /* the quarantine; its odb is `odb` */
     git_odb *odb, *source, *patch;
     git_commit *result;
@@ -36,8 +36,8 @@ struct import {
     uint32_t unlisted; /* changes that had no room in the lists */
 };
 
-/* Opens the source pack, indexes the patch pack, checks that the commit is one on ROOT. -ERR_REFUSED:
- * what came back is bad, and why. */
+/* Opens the source pack, indexes the patch pack, checks that the commit is one on ROOT.
+ * -ERR_REFUSED: what came back is bad, and why. */
 int import_open(struct import *im, struct err *err);
 /* Checks every entry that differs from ROOT's tree, and writes it and the re-parented commit to
  * clean.pack. -ERR_REFUSED as above. */

@@ -1,4 +1,5 @@
-/* The importer's child: arguments, confinement, the three steps, review.json, one line on stdout. */
+/* The importer's child: arguments, confinement, the three steps, review.json, one line on stdout.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -119,7 +120,8 @@ static int say(struct import *im, struct err *err)
     struct buf line;
     buf_init(&line, 65536);
     int rc = json_encode(&import_result_shape, &im->record.summary, &line, err);
-    if (rc == 0 && (buf_addc(&line, '\n') < 0 || write_all(STDOUT_FILENO, line.data, line.len) < 0)) {
+    if (rc == 0 &&
+        (buf_addc(&line, '\n') < 0 || write_all(STDOUT_FILENO, line.data, line.len) < 0)) {
         rc = err_errno(err, ERR_FAIL, "cannot write to stdout");
     }
     buf_done(&line);
@@ -148,14 +150,15 @@ static int run(struct import *im, struct err *err)
     return rc < 0 ? rc : say(im, err);
 }
 
-/* argv: "importer" TASKDIR BASE ROOT COMMIT BRANCH TITLE. The process ends after this: what it holds is
- * the kernel's to free. */
+/* argv: "importer" TASKDIR BASE ROOT COMMIT BRANCH TITLE. The process ends after this: what it
+ * holds is the kernel's to free. */
 int importer_main(int argc, char **argv)
 {
     /* An engine that starts again would start another import in the same place. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     struct err err = ERR_INIT;
-    struct import im = {.outfd = -1, .changes_left = IMPORT_CHANGES_BYTES, .flags_left = IMPORT_FLAGS_BYTES};
+    struct import im = {
+        .outfd = -1, .changes_left = IMPORT_CHANGES_BYTES, .flags_left = IMPORT_FLAGS_BYTES};
     int rc;
     if (argc != 7 || argv[1][0] != '/' || !oid_valid(argv[2]) || !oid_valid(argv[3]) ||
         !oid_valid(argv[4])) {

@@ -1,5 +1,5 @@
-/* Checks the result's tree against the source's and writes clean.pack: what is new, and the commit on
- * the true base. Whatever is not plainly good is refused here, with its path. */
+/* Checks the result's tree against the source's and writes clean.pack: what is new, and the commit
+ * on the true base. Whatever is not plainly good is refused here, with its path. */
 #include "controller/import.h"
 
 #include <errno.h>
@@ -64,7 +64,8 @@ static int take_blob(struct clean *c, const struct tree_entry *e, const git_oid 
         return err_set(err, ERR_REFUSED, "%.200s: not a file, though its entry says so", c->path);
     }
     int rc = check_size(c, size, err);
-    if (rc < 0 || (e->kind != TREE_LINK && git_odb_exists_ext(c->im->source, oid, GIT_ODB_LOOKUP_NO_REFRESH))) {
+    if (rc < 0 || (e->kind != TREE_LINK &&
+                   git_odb_exists_ext(c->im->source, oid, GIT_ODB_LOOKUP_NO_REFRESH))) {
         return rc;
     }
     if (git_odb_read(&object, c->im->odb, oid) < 0) {
@@ -216,7 +217,8 @@ static int put_commit(struct clean *c, struct err *err)
 int import_clean(struct import *im, struct err *err)
 {
     struct clean c = {.im = im};
-    int fd = openat(im->outfd, IMPORT_PACK, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd =
+        openat(im->outfd, IMPORT_PACK, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
         return err_errno(err, ERR_FAIL, "cannot make " IMPORT_PACK);
     }

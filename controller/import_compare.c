@@ -1,5 +1,6 @@
-/* The diff between what was sent and what came back: patch.diff for a person, the list of files, and the
- * flags. Bytes of the agent's go into patch.diff as they are; whoever prints them neutralises them. */
+/* The diff between what was sent and what came back: patch.diff for a person, the list of files,
+ * and the flags. Bytes of the agent's go into patch.diff as they are; whoever prints them
+ * neutralises them. */
 #include "controller/import.h"
 
 #include <errno.h>
@@ -18,11 +19,11 @@
 struct compare {
     struct import *im;
     int fd;
-    struct buf out;      /* of patch.diff, written in pieces */
+    struct buf out; /* of patch.diff, written in pieces */
     uint64_t written;
-    bool cut;            /* patch.diff has reached its limit */
-    const char *secret;  /* what the file being printed seems to hold */
-    struct err err;      /* of a callback */
+    bool cut;           /* patch.diff has reached its limit */
+    const char *secret; /* what the file being printed seems to hold */
+    struct err err;     /* of a callback */
 };
 
 static int flush_out(struct compare *c, struct err *err)
@@ -35,8 +36,8 @@ static int flush_out(struct compare *c, struct err *err)
 }
 
 /* git_patch_print's callback: one line of the diff. */
-static int on_line(const git_diff_delta *delta, const git_diff_hunk *hunk, const git_diff_line *line,
-                   void *arg)
+static int on_line(const git_diff_delta *delta, const git_diff_hunk *hunk,
+                   const git_diff_line *line, void *arg)
 {
     struct compare *c = arg;
     char origin = line->origin;
@@ -61,8 +62,8 @@ static int on_line(const git_diff_delta *delta, const git_diff_hunk *hunk, const
     return c->out.len > (1u << 20) ? flush_out(c, &c->err) : 0;
 }
 
-/* Does a link at `path` lead out of the tree? ".." may only stand at the target's beginning: after a
- * name that may be a link itself nobody knows where it leads. */
+/* Does a link at `path` lead out of the tree? ".." may only stand at the target's beginning: after
+ * a name that may be a link itself nobody knows where it leads. */
 static const char *link_fault(const char *path, const char *target, size_t len)
 {
     int depth = 0;
@@ -146,8 +147,8 @@ static int clamp(uint64_t n)
 static int list_change(struct import *im, const git_diff_delta *d, const char *path,
                        const struct import_file *counts, struct err *err)
 {
-    static const char letters[] = {[GIT_DELTA_ADDED] = 'A', [GIT_DELTA_DELETED] = 'D',
-                                   [GIT_DELTA_TYPECHANGE] = 'T'};
+    static const char letters[] = {
+        [GIT_DELTA_ADDED] = 'A', [GIT_DELTA_DELETED] = 'D', [GIT_DELTA_TYPECHANGE] = 'T'};
     const struct json_shape shape = {.size = sizeof(struct import_file)};
     struct import_result *sum = &im->record.summary;
     struct buf clean;
@@ -249,7 +250,8 @@ int import_compare(struct import *im, struct err *err)
         git_diff_tree_to_tree(&diff, im->repo, im->old_tree, im->new_tree, &opts) < 0) {
         return import_git_err(err, "cannot compare the trees");
     }
-    c.fd = openat(im->outfd, IMPORT_DIFF, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    c.fd =
+        openat(im->outfd, IMPORT_DIFF, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     int rc = c.fd < 0 ? err_errno(err, ERR_FAIL, "cannot make " IMPORT_DIFF) : 0;
     buf_init(&c.out, IMPORT_TEXT_MAX * 2);
     if (rc == 0) {

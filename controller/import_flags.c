@@ -1,5 +1,5 @@
-/* What a reviewer must look at: rules over paths, and over lines that look like secrets. Rules as data;
- * a flag never refuses anything by itself. */
+/* What a reviewer must look at: rules over paths, and over lines that look like secrets. Rules as
+ * data; a flag never refuses anything by itself. */
 #include "controller/import.h"
 
 #include <ctype.h>
@@ -162,7 +162,8 @@ static bool token_char(char c)
 
 const char *import_secret(const char *line, size_t len)
 {
-    if (memmem(line, len, "-----BEGIN ", 11) != NULL && memmem(line, len, "PRIVATE KEY", 11) != NULL) {
+    if (memmem(line, len, "-----BEGIN ", 11) != NULL &&
+        memmem(line, len, "PRIVATE KEY", 11) != NULL) {
         return "a private key";
     }
     for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++) {

@@ -19,12 +19,9 @@ const struct json_shape import_result_shape = {
 };
 
 static const struct json_field file_fields[] = {
-    JSON_ROW(struct import_file, TEXT, path),
-    JSON_ROW(struct import_file, TEXT, change),
-    JSON_ROW(struct import_file, BOOL, binary),
-    JSON_ROW(struct import_file, INT, added),
-    JSON_ROW(struct import_file, INT, removed),
-    JSON_END,
+    JSON_ROW(struct import_file, TEXT, path),   JSON_ROW(struct import_file, TEXT, change),
+    JSON_ROW(struct import_file, BOOL, binary), JSON_ROW(struct import_file, INT, added),
+    JSON_ROW(struct import_file, INT, removed), JSON_END,
 };
 
 static const struct json_shape file_shape = {

@@ -154,7 +154,8 @@ static int open_trees(struct import *im, struct err *err)
     }
     if (git_commit_parentcount(im->result) != 1 ||
         git_oid_cmp(git_commit_parent_id(im->result, 0), &root) != 0) {
-        return err_set(err, ERR_REFUSED, "commit %s is not one commit on what was sent", im->commit);
+        return err_set(err, ERR_REFUSED, "commit %s is not one commit on what was sent",
+                       im->commit);
     }
     return 0;
 }

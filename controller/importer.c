@@ -1,9 +1,10 @@
-/* The engine's side of an import: starts the child, bounds it, reads its one line, takes over what it
- * wrote. Nothing of the agent's is parsed here but that line, strictly.
+/* The engine's side of an import: starts the child, bounds it, reads its one line, takes over what
+ * it wrote. Nothing of the agent's is parsed here but that line, strictly.
  *
- * A child that dies by a signal was stopped by a limit or a filter while it read hostile bytes: that is
- * a finding about them ("refused"), recorded like any other. A child that says it failed is a failure of
- * ours (disk full, no Landlock): the callback gets an error and the patch stays as it is. */
+ * A child that dies by a signal was stopped by a limit or a filter while it read hostile bytes:
+ * that is a finding about them ("refused"), recorded like any other. A child that says it failed is
+ * a failure of ours (disk full, no Landlock): the callback gets an error and the patch stays as it
+ * is. */
 #include "controller/importer.h"
 
 #include <fcntl.h>
@@ -49,8 +50,9 @@ static int take_file(struct import_run *r, int outfd, const char *name, struct e
     if (fstatat(outfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode)) {
         return err_set(err, ERR_FAIL, "the importer did not write %s", name);
     }
-    return renameat(outfd, name, r->dirfd, name) < 0 ? err_errno(err, ERR_FAIL, "cannot keep %s", name)
-                                                     : 0;
+    return renameat(outfd, name, r->dirfd, name) < 0
+               ? err_errno(err, ERR_FAIL, "cannot keep %s", name)
+               : 0;
 }
 
 static int take_files(struct import_run *r, const struct import_result *sum, struct err *err)
@@ -230,8 +232,13 @@ static int spawn(uv_loop_t *loop, struct import_run *r, char **args, struct err 
     char allow[] = "CREEL_ALLOW_UNCONFINED_IMPORT=1";
     char *env[] = {weak != NULL && strcmp(weak, "1") == 0 ? allow : NULL, NULL};
     uv_process_options_t opts = {
-        .file = args[0], .args = args, .env = env, .exit_cb = on_exit_, .stdio = stdio,
-        .stdio_count = 3, .cwd = "/",
+        .file = args[0],
+        .args = args,
+        .env = env,
+        .exit_cb = on_exit_,
+        .stdio = stdio,
+        .stdio_count = 3,
+        .cwd = "/",
     };
     int e = uv_spawn(loop, &r->process, &opts);
     return e < 0 ? err_set(err, ERR_FAIL, "cannot start the importer: %s", uv_strerror(e)) : 0;

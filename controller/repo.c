@@ -39,7 +39,8 @@ int repo_open(const char *dir, bool exact, git_repository **ret, struct err *err
     }
     if (strstr(why, "objectformat") != NULL) {
         return err_set(err, ERR_USAGE,
-                       "%s: the repository uses SHA-256 objects, which creel cannot carry yet", dir);
+                       "%s: the repository uses SHA-256 objects, which creel cannot carry yet",
+                       dir);
     }
     return err_set(err, ERR_USAGE, "%s: cannot open the git repository: %s", dir, why);
 }

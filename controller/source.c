@@ -1,5 +1,5 @@
-/* The operator's repository, read: what a task starts from. Never writes to it: the one new object, the
- * synthetic root commit, goes into the quarantine repository. */
+/* The operator's repository, read: what a task starts from. Never writes to it: the one new object,
+ * the synthetic root commit, goes into the quarantine repository. */
 #include "controller/source.h"
 
 #include <stdio.h>
@@ -34,9 +34,8 @@ static int resolve(git_repository *repo, const char *rev, git_commit **ret, stru
     }
     int rc = git_revparse_single(&object, repo, name);
     if (rc < 0) {
-        return rc == GIT_EAMBIGUOUS
-                   ? err_set(err, ERR_USAGE, "revision \"%s\" is ambiguous", name)
-                   : err_set(err, ERR_USAGE, "no such revision: \"%s\"", name);
+        return rc == GIT_EAMBIGUOUS ? err_set(err, ERR_USAGE, "revision \"%s\" is ambiguous", name)
+                                    : err_set(err, ERR_USAGE, "no such revision: \"%s\"", name);
     }
     rc = git_object_peel((git_object **)ret, object, GIT_OBJECT_COMMIT);
     git_object_free(object);
@@ -64,7 +63,8 @@ static int stop_at_first(const git_diff *so_far, const git_diff_delta *delta, co
     return -1;
 }
 
-/* Staged, unstaged or new files. Stops at the first; an index that cannot be read counts as dirty. */
+/* Staged, unstaged or new files. Stops at the first; an index that cannot be read counts as dirty.
+ */
 static bool is_dirty(git_repository *repo)
 {
     git_diff_options opts = GIT_DIFF_OPTIONS_INIT;

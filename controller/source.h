@@ -7,11 +7,11 @@
 #include "proto/task.h"
 
 struct source {
-    char repo[PATH_MAX];         /* absolute work tree (or bare repository) path */
+    char repo[PATH_MAX]; /* absolute work tree (or bare repository) path */
     char base[TASK_OID_SIZE];
-    char base_name[256];         /* the revision as given, or the branch HEAD is on */
+    char base_name[256]; /* the revision as given, or the branch HEAD is on */
     char base_subject[201];
-    bool dirty;                  /* uncommitted changes exist: they are not part of the task */
+    bool dirty; /* uncommitted changes exist: they are not part of the task */
 };
 
 /* Finds the repository at or above `dir` and resolves `rev` (NULL: HEAD) to a commit. Not a
@@ -29,7 +29,8 @@ struct source_pack {
 /* Makes the quarantine repository at `quarantine` (absolute path, must not exist: bare, own config,
  * no hooks, no alternates) and in it the snapshot pack, by `git pack-objects` from the operator's
  * repository. Trees with entries that creel cannot carry (submodule contents) are shipped without
- * them; *ret says so in objects only. Blocks; run it in a process of the CLI, never in the engine. */
+ * them; *ret says so in objects only. Blocks; run it in a process of the CLI, never in the engine.
+ */
 int source_snapshot(const struct source *s, const char *quarantine, struct source_pack *ret,
                     struct err *err);
 

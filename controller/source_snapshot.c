@@ -1,6 +1,6 @@
-/* The snapshot: a quarantine repository that holds one commit without parents, its tree, and nothing
- * else. `git pack-objects` runs on the quarantine, with its own configuration, and only reads the
- * operator's objects, so nothing that repository configures has any effect. */
+/* The snapshot: a quarantine repository that holds one commit without parents, its tree, and
+ * nothing else. `git pack-objects` runs on the quarantine, with its own configuration, and only
+ * reads the operator's objects, so nothing that repository configures has any effect. */
 #include "controller/source.h"
 
 #include <errno.h>
@@ -103,7 +103,8 @@ static int pack(git_repository *repo, const char *quarantine, const char *root,
                 char name[static 64], struct err *err)
 {
     char prefix[PATH_MAX + 32], objects[PATH_MAX + 16], line[TASK_OID_SIZE + 1];
-    const char *const args[] = {"pack-objects", "-q", "--revs", "--delta-base-offset", prefix, NULL};
+    const char *const args[] = {"pack-objects",        "-q",   "--revs",
+                                "--delta-base-offset", prefix, NULL};
     struct git_child g = {.git_dir = quarantine, .objects_from = objects, .args = args};
     struct buf out;
     snprintf(prefix, sizeof(prefix), "%s/objects/pack/pack", quarantine);
@@ -144,8 +145,8 @@ static int measure(int dirfd, struct source_pack *p, struct err *err)
     if (bytes == MAP_FAILED) {
         return err_errno(err, ERR_FAIL, "cannot read the source pack");
     }
-    p->objects = (uint64_t)bytes[8] << 24 | (uint64_t)bytes[9] << 16 | (uint64_t)bytes[10] << 8 |
-                 bytes[11];
+    p->objects =
+        (uint64_t)bytes[8] << 24 | (uint64_t)bytes[9] << 16 | (uint64_t)bytes[10] << 8 | bytes[11];
     sha256_of(bytes, p->bytes, p->sha256);
     munmap((void *)(uintptr_t)bytes, p->bytes);
     return 0;

@@ -1,6 +1,6 @@
-/* Checkout: source pack in, work tree and the agent's repository out. Runs in a jail of its own, before
- * the agent; nobody else is in `base` or `task` meanwhile. No filter, attribute, hook or configuration
- * of the tree has any effect, and no link in it is ever followed. */
+/* Checkout: source pack in, work tree and the agent's repository out. Runs in a jail of its own,
+ * before the agent; nobody else is in `base` or `task` meanwhile. No filter, attribute, hook or
+ * configuration of the tree has any effect, and no link in it is ever followed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -229,9 +229,10 @@ static int write_tree(struct checkout *c, struct err *err)
 /* The agent's own repository: its objects over ours by an alternate, so nothing is copied. */
 static int make_agent_git(struct checkout *c, const char *root, const char *branch, struct err *err)
 {
-    static const char *const dirs[] = {".git",           ".git/objects",  ".git/objects/info",
-                                       ".git/objects/pack", ".git/refs",  ".git/refs/heads",
-                                       ".git/refs/tags", ".git/info",     NULL};
+    static const char *const dirs[] = {
+        ".git",      ".git/objects",    ".git/objects/info", ".git/objects/pack",
+        ".git/refs", ".git/refs/heads", ".git/refs/tags",    ".git/info",
+        NULL};
     static const char config[] = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n"
                                  "\tbare = false\n\tlogallrefupdates = true\n"
                                  "[user]\n\tname = creel agent\n\temail = agent@creel.invalid\n";
@@ -245,8 +246,8 @@ static int make_agent_git(struct checkout *c, const char *root, const char *bran
         rc = make_file(c->taskfd, ".git/HEAD", text, err);
     }
     /* A packed ref needs no directories for the branch's slashes. */
-    snprintf(text, sizeof(text), "# pack-refs with: peeled fully-peeled sorted \n%s refs/heads/%s\n",
-             root, branch);
+    snprintf(text, sizeof(text),
+             "# pack-refs with: peeled fully-peeled sorted \n%s refs/heads/%s\n", root, branch);
     if (rc == 0) {
         rc = make_file(c->taskfd, ".git/packed-refs", text, err);
     }

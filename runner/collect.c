@@ -1,5 +1,6 @@
 /* Collect: work tree in, one commit on ROOT and its pack out. Runs in a jail of its own after the
- * agent's is dead. Objects go to /out only; the source pack is read, the agent's repository is not. */
+ * agent's is dead. Objects go to /out only; the source pack is read, the agent's repository is not.
+ */
 #include "runner/collect.h"
 
 #include <fcntl.h>
@@ -13,10 +14,10 @@
 #include "common/clock.h"
 #include "common/file.h"
 
-#define DIR_FLAGS   (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-#define NOTE_LINES  20
-#define COMMIT_MAX  (TREE_NOTES_MAX + 1024)
-#define IDENTITY    "creel agent <agent@creel.invalid>"
+#define DIR_FLAGS  (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define NOTE_LINES 20
+#define COMMIT_MAX (TREE_NOTES_MAX + 1024)
+#define IDENTITY   "creel agent <agent@creel.invalid>"
 
 /* Notes go into the commit's message: names come out as plain ASCII, shortened. */
 void collect_note(struct collect *c, const char *why)
@@ -65,7 +66,8 @@ static int open_root(struct collect *c, const char *root, struct err *err)
 }
 
 static int put_commit(struct collect *c, const char *root, const char *branch,
-                      const uint8_t tree[static 20], char ret[static TASK_OID_SIZE], struct err *err)
+                      const uint8_t tree[static 20], char ret[static TASK_OID_SIZE],
+                      struct err *err)
 {
     struct buf text;
     git_oid id;
@@ -90,7 +92,8 @@ static int put_commit(struct collect *c, const char *root, const char *branch,
     return rc;
 }
 
-/* The pack is there, empty but for its head, when the walk begins: most of it is written on the way. */
+/* The pack is there, empty but for its head, when the walk begins: most of it is written on the
+ * way. */
 static int collect_run(struct collect *c, int taskfd, const char *root, const char *branch,
                        struct tree_patch *ret, struct err *err)
 {
@@ -115,8 +118,8 @@ static int collect_open(struct collect *c, const char *root, int *taskfd, int *p
     int rc = 0;
     *taskfd = open(c->dirs->task, DIR_FLAGS);
     if (outfd >= 0) {
-        *packfd = openat(outfd, "patch.pack", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                         0644);
+        *packfd =
+            openat(outfd, "patch.pack", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
     }
     c->sha = EVP_MD_CTX_new();
     if (basefd < 0 || *taskfd < 0 || *packfd < 0 || c->sha == NULL) {

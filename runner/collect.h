@@ -14,12 +14,12 @@
 
 struct collect {
     const struct tree_dirs *dirs;
-    git_odb *odb;     /* the source pack */
-    git_tree *root;   /* ROOT's tree */
+    git_odb *odb;   /* the source pack */
+    git_tree *root; /* ROOT's tree */
     struct pristine pristine;
     struct pack_writer *pack;
     struct oid_set written;
-    EVP_MD_CTX *sha;  /* one context, used again for each object */
+    EVP_MD_CTX *sha; /* one context, used again for each object */
     struct buf notes;
     unsigned more_notes;
     unsigned entries;

@@ -1,5 +1,6 @@
-/* The walk over what the agent left: every name, kind and byte is hostile. Links are never followed,
- * nothing is opened but directories and regular files, and no `.git` of the agent's at any depth. */
+/* The walk over what the agent left: every name, kind and byte is hostile. Links are never
+ * followed, nothing is opened but directories and regular files, and no `.git` of the agent's at
+ * any depth. */
 #include "runner/collect.h"
 
 #include <dirent.h>
@@ -12,8 +13,8 @@
 
 #include "common/file.h"
 
-#define DIR_FLAGS  (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-#define FILE_FLAGS (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+#define DIR_FLAGS      (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define FILE_FLAGS     (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 #define TREE_BYTES_MAX (64u << 20)
 
 /* An entry of the tree being built. */
@@ -109,8 +110,8 @@ static bool path_push(struct collect *c, const char *name)
     return true;
 }
 
-/* What cannot be read stays as ROOT has it (nothing, when ROOT has nothing there), and that is noted:
- * a file that looks deleted because it was too large would be worse. */
+/* What cannot be read stays as ROOT has it (nothing, when ROOT has nothing there), and that is
+ * noted: a file that looks deleted because it was too large would be worse. */
 static int keep_base(struct collect *c, struct found *f, const char *why, struct err *err)
 {
     git_tree_entry *entry = NULL;
@@ -263,7 +264,8 @@ static int put_tree(struct collect *c, struct listing *l, uint8_t oid[static 20]
 }
 
 /* Reads `dirfd`/.gitignore when it is a regular file of sensible size. */
-static int load_rules(struct collect *c, const struct level *at, struct ignore *ret, struct err *err)
+static int load_rules(struct collect *c, const struct level *at, struct ignore *ret,
+                      struct err *err)
 {
     struct buf text;
     struct stat st;

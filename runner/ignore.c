@@ -1,5 +1,5 @@
-/* gitignore(5): the last rule that matches decides, nearer files over farther ones. The patterns are
- * the agent's: matching takes a bounded number of steps, whatever they say. */
+/* gitignore(5): the last rule that matches decides, nearer files over farther ones. The patterns
+ * are the agent's: matching takes a bounded number of steps, whatever they say. */
 #include "runner/ignore.h"
 
 #include <stdlib.h>
@@ -40,7 +40,8 @@ static bool glob_star(const char *start, const char *p, const char *t, unsigned 
     while (*after == '*') {
         after++;
     }
-    bool whole = after - p == 2 && (p == start || p[-1] == '/') && (*after == '/' || *after == '\0');
+    bool whole =
+        after - p == 2 && (p == start || p[-1] == '/') && (*after == '/' || *after == '\0');
     if (whole && *after == '/' && glob_at(start, after + 1, t, steps)) {
         return true; /* "**" + slash stands for no directory at all */
     }

@@ -15,9 +15,9 @@ struct ignore_rule {
 
 /* The rules of one directory, and of those above it. */
 struct ignore {
-    const struct ignore *up; /* borrowed; the root's is NULL */
-    size_t dir_len;          /* bytes of the directory's path and slash, in any path below it */
-    char *text;              /* owned */
+    const struct ignore *up;   /* borrowed; the root's is NULL */
+    size_t dir_len;            /* bytes of the directory's path and slash, in any path below it */
+    char *text;                /* owned */
     struct ignore_rule *rules; /* owned */
     size_t n;
 };
@@ -30,8 +30,8 @@ void ignore_done(struct ignore *ig);
  * never asks about what lies in an ignored directory. */
 bool ignore_match(const struct ignore *ig, const char *path, bool is_dir);
 
-/* Wildcards of gitignore: `*` and `?` stop at slashes, a component `**` does not. Gives up (no match)
- * after a bounded number of steps. */
+/* Wildcards of gitignore: `*` and `?` stop at slashes, a component `**` does not. Gives up (no
+ * match) after a bounded number of steps. */
 bool ignore_glob(const char *pattern, const char *text);
 
 #endif

@@ -89,7 +89,8 @@ int pristine_save(const struct pristine *p, int dirfd, struct err *err)
 {
     struct pristine_head head = {.n = p->n, .pool_len = p->pool_len};
     memcpy(head.magic, PRISTINE_MAGIC, sizeof(head.magic));
-    int fd = openat(dirfd, PRISTINE_NAME, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd =
+        openat(dirfd, PRISTINE_NAME, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
         return err_errno(err, ERR_FAIL, "cannot make %s", PRISTINE_NAME);
     }
@@ -126,8 +127,8 @@ int pristine_load(struct pristine *ret, int dirfd, struct err *err)
     int rc = -1;
     int fd = openat(dirfd, PRISTINE_NAME, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0 || read_all(fd, &head, sizeof(head)) < 0 ||
-        memcmp(head.magic, PRISTINE_MAGIC, sizeof(head.magic)) != 0 ||
-        head.n > TREE_ENTRIES_MAX || head.pool_len > POOL_MAX ||
+        memcmp(head.magic, PRISTINE_MAGIC, sizeof(head.magic)) != 0 || head.n > TREE_ENTRIES_MAX ||
+        head.pool_len > POOL_MAX ||
         (uint64_t)st.st_size != sizeof(head) + head.n * sizeof(*p.v) + head.pool_len) {
         goto out;
     }

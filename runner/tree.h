@@ -25,9 +25,9 @@ struct tree_dirs {
 /* Once a process: libgit2 with no configuration from anywhere, and its limits. */
 int tree_start(struct err *err);
 
-/* Reads the pack from `pack_fd` into an empty `base`, checks every entry of ROOT's tree before one is
- * written, writes them below an empty `task` and makes `task`/.git the agent's own repository, on
- * `branch`. -ERR_REFUSED names the path of an entry that creel does not carry. */
+/* Reads the pack from `pack_fd` into an empty `base`, checks every entry of ROOT's tree before one
+ * is written, writes them below an empty `task` and makes `task`/.git the agent's own repository,
+ * on `branch`. -ERR_REFUSED names the path of an entry that creel does not carry. */
 int tree_checkout(const struct tree_dirs *d, int pack_fd, const char *root, const char *branch,
                   struct err *err);
 

@@ -1,5 +1,5 @@
-/* creel-runner-tree: the only program of a host that links libgit2. Runs in jails only; argv says what
- * to do, one line on stdout says what came out, one on stderr why not. */
+/* creel-runner-tree: the only program of a host that links libgit2. Runs in jails only; argv says
+ * what to do, one line on stdout says what came out, one on stderr why not. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

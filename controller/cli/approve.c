@@ -1,5 +1,5 @@
-/* creel approve: what was reviewed becomes a branch of the operator's repository. The branch is made
- * first and the decision recorded after: the same command again finishes what a crash left. */
+/* creel approve: what was reviewed becomes a branch of the operator's repository. The branch is
+ * made first and the decision recorded after: the same command again finishes what a crash left. */
 #include <string.h>
 
 #include "common/file.h"
@@ -30,7 +30,8 @@ static int may(const struct paths *p, const struct task_row *t, struct err *err)
         struct err ignored = ERR_INIT;
         int rc = review_load(p, t, &r, &ignored);
         if (rc == 0 && r.summary.refused) {
-            rc = err_set(err, ERR_REFUSED, "task %s cannot be approved: %s", t->id, r.summary.reason);
+            rc = err_set(err, ERR_REFUSED, "task %s cannot be approved: %s", t->id,
+                         r.summary.reason);
             review_done(&r);
             return rc;
         }
@@ -127,8 +128,9 @@ const struct cmd cmd_approve = {
     .name = "approve",
     .args = "ID [--json]",
     .summary = "Make what was reviewed a branch of your repository.",
-    .help = "Writes the objects and one ref, creel/ID, on the base commit. Your work tree, index and\n"
-            "other branches stay as they are; no hook, filter or monitor runs. May be repeated.\n",
+    .help =
+        "Writes the objects and one ref, creel/ID, on the base commit. Your work tree, index and\n"
+        "other branches stay as they are; no hook, filter or monitor runs. May be repeated.\n",
     .opts = options,
     .opts_size = sizeof(struct approve_opts),
     .run = approve,

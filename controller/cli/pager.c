@@ -1,4 +1,5 @@
-/* See the header. The pager is the operator's own choice of command, run by the shell as git does. */
+/* See the header. The pager is the operator's own choice of command, run by the shell as git does.
+ */
 #include "controller/cli/pager.h"
 
 #include <errno.h>
@@ -15,7 +16,8 @@
 extern char **environ;
 
 /* Not every machine has less. */
-static const char fallback[] = "if command -v less >/dev/null; then exec less -FRX; else exec cat; fi";
+static const char fallback[] =
+    "if command -v less >/dev/null; then exec less -FRX; else exec cat; fi";
 
 static const char *chosen(void)
 {

@@ -1,5 +1,6 @@
 /* creel review: what came back, for a person to decide on. Every byte of the agent's is neutralised
- * wherever it stands among words of ours or goes to a terminal; `--diff` into a file or a pipe is exact. */
+ * wherever it stands among words of ours or goes to a terminal; `--diff` into a file or a pipe is
+ * exact. */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -288,7 +289,8 @@ static int view_load(struct view *v, struct store *s, struct task_row *row, stru
         v->have_record = review_load(v->p, row, &v->record, &why) == 0;
         if (!v->have_record) {
             utf8_copy(v->problem, sizeof(v->problem),
-                      row->reason[0] != '\0' ? "could not be imported, see the reason above" : why.msg);
+                      row->reason[0] != '\0' ? "could not be imported, see the reason above"
+                                             : why.msg);
         }
     }
     return 0;
@@ -331,9 +333,10 @@ const struct cmd cmd_review = {
     .name = "review",
     .args = "ID [--stat | --diff | --json]",
     .summary = "Look at what came back: tests, flags, files, diff.",
-    .help = "What the agent wrote is shown with its control characters made visible. On a terminal\n"
-            "it goes through $CREEL_PAGER, $GIT_PAGER or less. The exact diff for other programs:\n\n"
-            "  creel review ID --diff >patch.diff\n",
+    .help =
+        "What the agent wrote is shown with its control characters made visible. On a terminal\n"
+        "it goes through $CREEL_PAGER, $GIT_PAGER or less. The exact diff for other programs:\n\n"
+        "  creel review ID --diff >patch.diff\n",
     .opts = options,
     .opts_size = sizeof(struct review_opts),
     .run = review,

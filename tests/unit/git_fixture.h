@@ -1,5 +1,5 @@
-/* For unit tests about git: scripts run in a scratch directory with nobody's configuration, and objects
- * written byte for byte, so that trees which git itself would refuse can be made. */
+/* For unit tests about git: scripts run in a scratch directory with nobody's configuration, and
+ * objects written byte for byte, so that trees which git itself would refuse can be made. */
 #ifndef TESTS_UNIT_GIT_FIXTURE_H
 #define TESTS_UNIT_GIT_FIXTURE_H
 
@@ -21,8 +21,8 @@ static inline void git_fixture_env(void)
     setenv("LC_ALL", "C", 1);
 }
 
-/* Runs a script with the scratch directory as its own; it must succeed. What it printed is in t->out,
- * without the last newline. */
+/* Runs a script with the scratch directory as its own; it must succeed. What it printed is in
+ * t->out, without the last newline. */
 static inline const char *sh(struct tool *t, const char *script)
 {
     char text[8192];
@@ -89,8 +89,8 @@ static inline void raw_commit(struct tool *t, const char *objects, const char *t
 {
     char text[512];
     int n = snprintf(text, sizeof(text),
-                     "tree %s\n%s%s%sauthor a <a@b> 1 +0000\ncommitter a <a@b> 1 +0000\n\nx\n", tree,
-                     parent ? "parent " : "", parent ? parent : "", parent ? "\n" : "");
+                     "tree %s\n%s%s%sauthor a <a@b> 1 +0000\ncommitter a <a@b> 1 +0000\n\nx\n",
+                     tree, parent ? "parent " : "", parent ? parent : "", parent ? "\n" : "");
     raw_put(t, objects, GIT_OBJECT_COMMIT, text, (size_t)n, oid);
 }
 

@@ -1,4 +1,5 @@
-/* Approval: one branch, whole or not at all, and nothing else in the operator's repository moves. */
+/* Approval: one branch, whole or not at all, and nothing else in the operator's repository moves.
+ */
 #include "controller/approve.h"
 
 #include "tests/unit/git_fixture.h"
@@ -18,11 +19,16 @@ static int setup(void **state)
     struct bed *b = calloc(1, sizeof(*b));
     tool_init(&b->t);
     git_fixture_env();
-    sh_oid(&b->t, "git init -q -b main r; cd r; mkdir d; echo 1 >a; echo 2 >d/b; git add -A; git commit -q -m base; git rev-parse HEAD",
+    sh_oid(&b->t,
+           "git init -q -b main r; cd r; mkdir d; echo 1 >a; echo 2 >d/b; git add -A; git commit "
+           "-q -m base; git rev-parse HEAD",
            b->row.base);
-    sh_oid(&b->t, "git clone -q r agent; cd agent; echo more >>a; echo n >n; git add -A; git commit -q -m work; git rev-parse HEAD",
+    sh_oid(&b->t,
+           "git clone -q r agent; cd agent; echo more >>a; echo n >n; git add -A; git commit -q -m "
+           "work; git rev-parse HEAD",
            b->row.commit);
-    sh(&b->t, "cd agent; printf '%s\\n^%s\\n' HEAD HEAD~1 | git pack-objects -q --revs --window=0 --stdout >../clean.pack");
+    sh(&b->t, "cd agent; printf '%s\\n^%s\\n' HEAD HEAD~1 | git pack-objects -q --revs --window=0 "
+              "--stdout >../clean.pack");
     snprintf(b->row.repo, sizeof(b->row.repo), "%s/r", b->t.dir);
     snprintf(b->row.branch, sizeof(b->row.branch), "creel/01jd0000000000000000000001");
     snprintf(b->row.id, sizeof(b->row.id), "01jd0000000000000000000001");
@@ -51,12 +57,14 @@ static int approve(struct bed *b)
 static const char *branch(struct bed *b)
 {
     char script[512];
-    snprintf(script, sizeof(script), "git -C r rev-parse -q --verify refs/heads/%s || echo none", b->row.branch);
+    snprintf(script, sizeof(script), "git -C r rev-parse -q --verify refs/heads/%s || echo none",
+             b->row.branch);
     return sh(&b->t, script);
 }
 
-#define LIST "cd r; find . -path ./.git/objects -prune -o -path ./.git/refs/heads/creel -prune -o " \
-             "-path ./.git/logs/refs/heads/creel -prune -o -type f -print | sort | xargs sha256sum"
+#define LIST                                                                               \
+    "cd r; find . -path ./.git/objects -prune -o -path ./.git/refs/heads/creel -prune -o " \
+    "-path ./.git/logs/refs/heads/creel -prune -o -type f -print | sort | xargs sha256sum"
 
 static void one_branch_and_nothing_else(void **state)
 {
@@ -96,9 +104,12 @@ static void nothing_runs(void **state)
 {
     struct bed *b = *state;
     sh(&b->t, "cd r; P=$PWD/../pwned; mkdir -p hk .git/hooks\n"
-              "for h in reference-transaction post-checkout pre-auto-gc post-index-change post-commit; do\n"
-              "for d in hk .git/hooks; do printf \"#!/bin/sh\\ntouch $P\\n\" >$d/$h; chmod +x $d/$h; done; done\n"
-              "git config core.hooksPath $PWD/hk; git config core.fsmonitor \"touch $P\"; git config gc.auto 1\n"
+              "for h in reference-transaction post-checkout pre-auto-gc post-index-change "
+              "post-commit; do\n"
+              "for d in hk .git/hooks; do printf \"#!/bin/sh\\ntouch $P\\n\" >$d/$h; chmod +x "
+              "$d/$h; done; done\n"
+              "git config core.hooksPath $PWD/hk; git config core.fsmonitor \"touch $P\"; git "
+              "config gc.auto 1\n"
               "git config core.alternateRefsCommand \"touch $P\"; rm -f $P");
     setenv("GIT_DIR", "/nonexistent", 1);
     int rc = approve(b);
@@ -112,7 +123,8 @@ static void every_kind_of_repository(void **state)
 {
     struct bed *b = *state;
     static const char *const repos[] = {"wo rk", "bare.git", "shallow"};
-    sh(&b->t, "git -C r worktree add -q --detach '../wo rk'; git clone -q --bare r bare.git; git clone -q --depth 1 file://$PWD/r shallow");
+    sh(&b->t, "git -C r worktree add -q --detach '../wo rk'; git clone -q --bare r bare.git; git "
+              "clone -q --depth 1 file://$PWD/r shallow");
     for (size_t i = 0; i < 3; i++) {
         char script[512];
         snprintf(b->row.repo, sizeof(b->row.repo), "%s/%s", b->t.dir, repos[i]);
@@ -126,9 +138,13 @@ static void every_kind_of_repository(void **state)
 static void many_objects_come_as_a_pack(void **state)
 {
     struct bed *b = *state;
-    sh_oid(&b->t, "cd agent; for i in $(seq 300); do echo $i >f$i; done; git add -A; git commit -q --amend -m work\n"
-                  "git rev-parse HEAD", b->row.commit);
-    sh(&b->t, "cd agent; printf '%s\\n^%s\\n' HEAD HEAD~1 | git pack-objects -q --revs --window=0 --stdout >../clean.pack");
+    sh_oid(&b->t,
+           "cd agent; for i in $(seq 300); do echo $i >f$i; done; git add -A; git commit -q "
+           "--amend -m work\n"
+           "git rev-parse HEAD",
+           b->row.commit);
+    sh(&b->t, "cd agent; printf '%s\\n^%s\\n' HEAD HEAD~1 | git pack-objects -q --revs --window=0 "
+              "--stdout >../clean.pack");
     assert_ok(approve(b));
     assert_string_equal(branch(b), b->row.commit);
     sh(&b->t, "ls r/.git/objects/pack/*.pack; git -C r fsck --strict --no-dangling");
@@ -151,7 +167,8 @@ static void what_is_wrong_is_said(void **state)
     memset(b->row.commit, 'b', 40);
     assert_says(approve(b), "did not arrive");
     sh_oid(&b->t, "git -C agent commit-tree -m x HEAD^{tree}", b->row.commit);
-    sh(&b->t, "cd agent; printf '%s\\n' $(git commit-tree -m x HEAD^{tree}) | git pack-objects -q --revs --stdout >../clean.pack");
+    sh(&b->t, "cd agent; printf '%s\\n' $(git commit-tree -m x HEAD^{tree}) | git pack-objects -q "
+              "--revs --stdout >../clean.pack");
     assert_says(approve(b), "does not stand on the base");
     assert_string_equal(branch(b), "none");
     memcpy(b->row.commit, commit, 41);

@@ -40,7 +40,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/* Runs `f` in a confined child; 0 when all it tried went as it should, else the line that did not. */
+/* Runs `f` in a confined child; 0 when all it tried went as it should, else the line that did not.
+ */
 static int inside(struct bed *b, int (*f)(struct bed *))
 {
     pid_t pid = fork();
@@ -63,7 +64,11 @@ static int inside(struct bed *b, int (*f)(struct bed *))
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 
-#define MUST(e) do { if (!(e)) return __LINE__ % 250 + 1; } while (0)
+#define MUST(e)                        \
+    do {                               \
+        if (!(e))                      \
+            return __LINE__ % 250 + 1; \
+    } while (0)
 
 static int files(struct bed *b)
 {

@@ -4,20 +4,23 @@
 #include "tests/unit/git_fixture.h"
 
 static const char *const patterns[] = {
-    "a", "a/", "/a", "b", "*.o", "/*.o", "a/b", "a/*", "a/**", "**/b", "**/a/b", "a/**/c", "?",
-    "[ab]", "[!a]", "[a-c].o", "*", "*/", "\\!x", "\\#x", "x\\ ", "x ", "#x", "!a", "a*c", "**",
-    "**/", "/", "//", "a//b", "[", "[]", "[]x]", "a**b", "**b", "*/b", "[^a]", "a\\", "\\a", "[a-]",
-    "d.d", "*.*", "a/b/", "/a/b/c", "b/c", ".*", "*~", "[[]", "[\\]]", "x?y",
+    "a",      "a/",     "/a",   "b",      "*.o",  "/*.o",    "a/b",  "a/*", "a/**",  "**/b",
+    "**/a/b", "a/**/c", "?",    "[ab]",   "[!a]", "[a-c].o", "*",    "*/",  "\\!x",  "\\#x",
+    "x\\ ",   "x ",     "#x",   "!a",     "a*c",  "**",      "**/",  "/",   "//",    "a//b",
+    "[",      "[]",     "[]x]", "a**b",   "**b",  "*/b",     "[^a]", "a\\", "\\a",   "[a-]",
+    "d.d",    "*.*",    "a/b/", "/a/b/c", "b/c",  ".*",      "*~",   "[[]", "[\\]]", "x?y",
 };
 
 static const char *const paths[] = {
-    "a", "b", "a/b", "a/b/c", "a/x/y/c", "b/a", "x.o", "a/x.o", "b.o", "!x", "#x", "x ", "x",
-    "abc", "d.d", ".hidden", "b/c", "axb", "[", "]", "a/b.o", "q/a/b", "~", "x~", "xzy", "x/y",
+    "a",  "b",  "a/b",   "a/b/c", "a/x/y/c", "b/a", "x.o",     "a/x.o", "b.o",
+    "!x", "#x", "x ",    "x",     "abc",     "d.d", ".hidden", "b/c",   "axb",
+    "[",  "]",  "a/b.o", "q/a/b", "~",       "x~",  "xzy",     "x/y",
 };
 
 #define COUNT(a) (sizeof(a) / sizeof(*(a)))
 
-/* Ignored, or in an ignored directory: the collector asks about a path only when none above it is. */
+/* Ignored, or in an ignored directory: the collector asks about a path only when none above it is.
+ */
 static bool ours(const struct ignore *ig, const char *path)
 {
     char part[64];
@@ -47,7 +50,8 @@ static void as_git_says(void **state)
         int n = snprintf(text, sizeof(text), "%s\n", patterns[p]);
         tool_put(&t, "r/.gitignore", text, (size_t)n);
         snprintf(wrapped, sizeof(wrapped),
-                 "cd r; git -c core.quotePath=false check-ignore --no-index --stdin <../paths || test $? = 1");
+                 "cd r; git -c core.quotePath=false check-ignore --no-index --stdin <../paths || "
+                 "test $? = 1");
         const char *out = sh(&t, wrapped);
         assert_int_equal(ignore_init(&ig, NULL, 0, text, (size_t)n), 0);
         for (size_t i = 0; i < COUNT(paths); i++) {
@@ -82,7 +86,8 @@ static void nearer_rules_win(void **state)
 static void carriage_returns_marks_and_missing_newlines(void **state)
 {
     struct ignore ig;
-    static const char text[] = "\xef\xbb\xbf" "a\r\n\r\n# c\n   \nlast";
+    static const char text[] = "\xef\xbb\xbf"
+                               "a\r\n\r\n# c\n   \nlast";
     assert_int_equal(ignore_init(&ig, NULL, 0, text, sizeof(text) - 1), 0);
     assert_int_equal(ig.n, 2);
     assert_true(ignore_match(&ig, "a", false));

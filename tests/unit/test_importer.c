@@ -1,5 +1,5 @@
-/* The importer as the engine starts it: a confined child over packs that are good, damaged, or made by
- * somebody who hates us. The test program is its own "creel importer". */
+/* The importer as the engine starts it: a confined child over packs that are good, damaged, or made
+ * by somebody who hates us. The test program is its own "creel importer". */
 #include "controller/importer.h"
 
 #include <stdbool.h>
@@ -32,17 +32,22 @@ static int setup(void **state)
     git_fixture_env();
     snprintf(b->task, sizeof(b->task), "%s/task", b->t.dir);
     sh_oid(&b->t,
-           "git init -q r; cd r; mkdir -p d/e .github; echo 1 >a; echo 2 >d/e/f; ln -s a l; echo z >.github/z\n"
-           "git add -A; git update-index --add --cacheinfo 160000,1111111111111111111111111111111111111111,m\n"
-           "git commit -q -m base; git rev-parse HEAD", b->base);
+           "git init -q r; cd r; mkdir -p d/e .github; echo 1 >a; echo 2 >d/e/f; ln -s a l; echo z "
+           ">.github/z\n"
+           "git add -A; git update-index --add --cacheinfo "
+           "160000,1111111111111111111111111111111111111111,m\n"
+           "git commit -q -m base; git rev-parse HEAD",
+           b->base);
     sh(&b->t, "mkdir task");
     assert_ok(source_open(tool_path(&b->t, "r"), NULL, &src, &err));
     assert_ok(source_snapshot(&src, tool_path(&b->t, "task/quarantine.git"), &pack, &err));
     memcpy(b->root, pack.root, 41);
     char script[512];
     snprintf(script, sizeof(script),
-             "git init -q w; cp task/quarantine.git/objects/pack/* w/.git/objects/pack/; cd w; git reset -q --hard %s\n"
-             "git rev-parse HEAD^{tree}", b->root);
+             "git init -q w; cp task/quarantine.git/objects/pack/* w/.git/objects/pack/; cd w; git "
+             "reset -q --hard %s\n"
+             "git rev-parse HEAD^{tree}",
+             b->root);
     sh_oid(&b->t, script, b->tree);
     sh_oid(&b->t, "git -C w rev-parse HEAD:a", b->blob);
     *state = b;
@@ -95,7 +100,8 @@ static void pack(struct bed *b, const char *commit)
 {
     char script[512];
     snprintf(script, sizeof(script),
-             "cd w; printf '%%s\\n^%%s\\n' %s %s | git pack-objects -q --revs --window=0 --stdout >../task/patch.pack",
+             "cd w; printf '%%s\\n^%%s\\n' %s %s | git pack-objects -q --revs --window=0 --stdout "
+             ">../task/patch.pack",
              commit, b->root);
     sh(&b->t, script);
 }
@@ -104,7 +110,10 @@ static void pack(struct bed *b, const char *commit)
 static void commit_all(struct bed *b, const char *script, char commit[static 41])
 {
     char all[4096];
-    snprintf(all, sizeof(all), "cd w\n%s\ngit add -A; GIT_AUTHOR_NAME=evil git commit -q --allow-empty -m agent; git rev-parse HEAD", script);
+    snprintf(all, sizeof(all),
+             "cd w\n%s\ngit add -A; GIT_AUTHOR_NAME=evil git commit -q --allow-empty -m agent; git "
+             "rev-parse HEAD",
+             script);
     sh_oid(&b->t, all, commit);
     pack(b, commit);
 }
@@ -143,7 +152,8 @@ static void a_good_patch_is_reparented(void **state)
 {
     struct bed *b = *state;
     char commit[41], script[1024];
-    commit_all(b, "echo more >>a; rm d/e/f; echo n >new; printf '\\000\\001' >bin; chmod +x new", commit);
+    commit_all(b, "echo more >>a; rm d/e/f; echo n >new; printf '\\000\\001' >bin; chmod +x new",
+               commit);
     import(b, commit);
     if (b->failed || b->r.refused)
         fail_msg("%s%s", b->why.msg, b->r.reason);
@@ -157,12 +167,17 @@ static void a_good_patch_is_reparented(void **state)
     assert_non_null(flag(b, "executable", "new"));
     /* Judged by git, in the operator's own repository. */
     snprintf(script, sizeof(script),
-             "git -C r unpack-objects -q --strict <task/clean.pack; git -C r fsck --strict --no-dangling\n"
-             "test $(git -C r rev-parse %s^) = %s; test $(git -C r rev-parse %s^{tree}) = $(git -C w rev-parse %s^{tree})\n"
-             "git -C r log -1 --format='%%an|%%ae|%%cn|%%s|%%b' %s", b->r.commit, b->base, b->r.commit, commit, b->r.commit);
-    assert_string_equal(sh(&b->t, script),
-                        "creel agent|agent@creel.invalid|creel agent|Do it|Task: 01jd0000000000000000000001\n");
-    snprintf(script, sizeof(script), "git -C r diff --no-renames %s %s >want; cmp want task/patch.diff; wc -c <want",
+             "git -C r unpack-objects -q --strict <task/clean.pack; git -C r fsck --strict "
+             "--no-dangling\n"
+             "test $(git -C r rev-parse %s^) = %s; test $(git -C r rev-parse %s^{tree}) = $(git -C "
+             "w rev-parse %s^{tree})\n"
+             "git -C r log -1 --format='%%an|%%ae|%%cn|%%s|%%b' %s",
+             b->r.commit, b->base, b->r.commit, commit, b->r.commit);
+    assert_string_equal(
+        sh(&b->t, script),
+        "creel agent|agent@creel.invalid|creel agent|Do it|Task: 01jd0000000000000000000001\n");
+    snprintf(script, sizeof(script),
+             "git -C r diff --no-renames %s %s >want; cmp want task/patch.diff; wc -c <want",
              b->base, b->r.commit);
     assert_int_equal(strtoull(sh(&b->t, script), NULL, 10), b->r.diff_bytes);
     /* Again gives the same. */
@@ -176,21 +191,39 @@ static void flags(void **state)
 {
     struct bed *b = *state;
     char commit[41];
-    commit_all(b, "mkdir -p .github/workflows .husky s hooks; echo x >.github/workflows/ci.yml; echo x >.gitattributes\n"
-                  "echo x >.gitmodules; echo x >.husky/pre; echo {} >package-lock.json; ln -s /etc/passwd s/abs; ln -s ../../x s/out\n"
-                  "ln -s ../a s/in; ln -s b/../.. s/hop; ln -s .git/config s/own; echo x >hooks/h; git rm -q --cached m\n"
-                  "echo 'k = \"AKIAABCDEFGHIJKLMNOP\"' >key; printf -- '-----BEGIN OPENSSH PRIVATE KEY-----\\n' >id\n"
-                  "echo x >\"$(printf 'esc\\033[31m')\"; echo x >\"$(printf 'rtl\\342\\200\\256gpj.exe')\"; echo x >\"$(printf 'raw\\377')\"\n"
-                  "echo x >'back\\slash'; head -c 6000000 /dev/zero | tr '\\0' x >large", commit);
+    commit_all(b,
+               "mkdir -p .github/workflows .husky s hooks; echo x >.github/workflows/ci.yml; echo "
+               "x >.gitattributes\n"
+               "echo x >.gitmodules; echo x >.husky/pre; echo {} >package-lock.json; ln -s "
+               "/etc/passwd s/abs; ln -s ../../x s/out\n"
+               "ln -s ../a s/in; ln -s b/../.. s/hop; ln -s .git/config s/own; echo x >hooks/h; "
+               "git rm -q --cached m\n"
+               "echo 'k = \"AKIAABCDEFGHIJKLMNOP\"' >key; printf -- '-----BEGIN OPENSSH PRIVATE "
+               "KEY-----\\n' >id\n"
+               "echo x >\"$(printf 'esc\\033[31m')\"; echo x >\"$(printf "
+               "'rtl\\342\\200\\256gpj.exe')\"; echo x >\"$(printf 'raw\\377')\"\n"
+               "echo x >'back\\slash'; head -c 6000000 /dev/zero | tr '\\0' x >large",
+               commit);
     import(b, commit);
     if (b->failed || b->r.refused)
         fail_msg("%s%s", b->why.msg, b->r.reason);
     static const char *const want[][2] = {
-        {"ci", ".github/workflows/ci.yml"}, {"gitattributes", ".gitattributes"},
-        {"submodule", ".gitmodules"}, {"submodule", "m"}, {"hook", ".husky/pre"}, {"hook", "hooks/h"},
-        {"lockfile", "package-lock.json"}, {"symlink", "s/abs"}, {"symlink", "s/in"},
-        {"secret", "key"}, {"secret", "id"}, {"path", "esc\\x1b[31m"},
-        {"path", "rtl\\u{202e}gpj.exe"}, {"path", "raw\\xff"}, {"path", "back\\slash"}, {"large", "large"},
+        {"ci", ".github/workflows/ci.yml"},
+        {"gitattributes", ".gitattributes"},
+        {"submodule", ".gitmodules"},
+        {"submodule", "m"},
+        {"hook", ".husky/pre"},
+        {"hook", "hooks/h"},
+        {"lockfile", "package-lock.json"},
+        {"symlink", "s/abs"},
+        {"symlink", "s/in"},
+        {"secret", "key"},
+        {"secret", "id"},
+        {"path", "esc\\x1b[31m"},
+        {"path", "rtl\\u{202e}gpj.exe"},
+        {"path", "raw\\xff"},
+        {"path", "back\\slash"},
+        {"large", "large"},
     };
     for (size_t i = 0; i < sizeof(want) / sizeof(*want); i++)
         if (!flag(b, want[i][0], want[i][1]))
@@ -209,12 +242,19 @@ static void damaged_packs(void **state)
     commit_all(b, "head -c 3000 /dev/urandom >new; echo x >y", commit);
     sh(&b->t, "cp task/patch.pack good");
     static const char *const damage[] = {
-        ": >task/patch.pack", "head -c 11 good >task/patch.pack", "head -c 1000 good >task/patch.pack",
-        "head -c -1 good >task/patch.pack", "echo junk >task/patch.pack",
-        "cp good task/patch.pack; printf X | dd of=task/patch.pack bs=1 seek=700 conv=notrunc 2>/dev/null",
-        "cp good task/patch.pack; printf '\\377\\377\\377\\377' | dd of=task/patch.pack bs=1 seek=8 conv=notrunc 2>/dev/null",
-        "cp good task/patch.pack; printf '\\0\\0\\0\\0' | dd of=task/patch.pack bs=1 seek=8 conv=notrunc 2>/dev/null",
-        "head -c 100000 /dev/urandom >task/patch.pack", "(cat good; echo more) >task/patch.pack",
+        ": >task/patch.pack",
+        "head -c 11 good >task/patch.pack",
+        "head -c 1000 good >task/patch.pack",
+        "head -c -1 good >task/patch.pack",
+        "echo junk >task/patch.pack",
+        "cp good task/patch.pack; printf X | dd of=task/patch.pack bs=1 seek=700 conv=notrunc "
+        "2>/dev/null",
+        "cp good task/patch.pack; printf '\\377\\377\\377\\377' | dd of=task/patch.pack bs=1 "
+        "seek=8 conv=notrunc 2>/dev/null",
+        "cp good task/patch.pack; printf '\\0\\0\\0\\0' | dd of=task/patch.pack bs=1 seek=8 "
+        "conv=notrunc 2>/dev/null",
+        "head -c 100000 /dev/urandom >task/patch.pack",
+        "(cat good; echo more) >task/patch.pack",
     };
     for (size_t i = 0; i < sizeof(damage) / sizeof(*damage); i++) {
         sh(&b->t, damage[i]);
@@ -258,8 +298,10 @@ static void deltas_are_refused(void **state)
     commit_all(b, "seq 1 20000 >n1; (seq 1 20000; echo end) >n2", commit);
     char script[512];
     snprintf(script, sizeof(script),
-             "cd w; printf '%%s\\n^%%s\\n' %s %s | git pack-objects -q --revs --stdout >../task/patch.pack\n"
-             "cp ../task/patch.pack ../i.pack; git index-pack ../i.pack >/dev/null; git verify-pack -v ../i.idx | grep -q chain",
+             "cd w; printf '%%s\\n^%%s\\n' %s %s | git pack-objects -q --revs --stdout "
+             ">../task/patch.pack\n"
+             "cp ../task/patch.pack ../i.pack; git index-pack ../i.pack >/dev/null; git "
+             "verify-pack -v ../i.idx | grep -q chain",
              commit, b->root);
     sh(&b->t, script);
     refused(b, commit, "deltas");
@@ -277,10 +319,11 @@ static void hostile_trees(void **state)
     static const struct {
         const char *mode, *name, *words;
     } cases[] = {
-        {"100644", ".git", ".git"},   {"40000", ".GIT", ".GIT"},       {"100644", "git~1", "git~1"},
-        {"100644", "..", "leads out"}, {"100644", "a/b", "slash"},      {"100644", "", "empty"},
-        {"100600", "x", "mode"},      {"160000", "sub", "submodule"},  {"40000", "x", "not a tree"},
-        {"120000", ".gi\xe2\x80\x8ct", ".git"},
+        {"100644", ".git", ".git"},   {"40000", ".GIT", ".GIT"},
+        {"100644", "git~1", "git~1"}, {"100644", "..", "leads out"},
+        {"100644", "a/b", "slash"},   {"100644", "", "empty"},
+        {"100600", "x", "mode"},      {"160000", "sub", "submodule"},
+        {"40000", "x", "not a tree"}, {"120000", ".gi\xe2\x80\x8ct", ".git"},
     };
     struct bed *b = *state;
     char blob[41], sub[41], top[41], commit[41], ids[256];
@@ -371,10 +414,14 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "importer") == 0)
         return importer_main(argc - 1, argv + 1);
     const struct CMUnitTest tests[] = {
-        T(a_good_patch_is_reparented), T(flags),
-        T(damaged_packs),              T(the_wrong_commits),
-        T(deltas_are_refused),         T(hostile_trees),
-        T(what_is_missing_is_noticed), T(bombs_are_bounded),
+        T(a_good_patch_is_reparented),
+        T(flags),
+        T(damaged_packs),
+        T(the_wrong_commits),
+        T(deltas_are_refused),
+        T(hostile_trees),
+        T(what_is_missing_is_noticed),
+        T(bombs_are_bounded),
         T(our_own_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,8 +15,10 @@ static int setup(void **state)
     struct tool *t = calloc(1, sizeof(*t));
     tool_init(t);
     git_fixture_env();
-    sh(t, "git init -q -b main r; cd r; mkdir -p d/e; echo 1 >a; echo 2 >d/e/f; git add -A; git commit -q -m 'one line'\n"
-          "echo 2 >a; git commit -q -am 'two lines'; git tag v1 HEAD~1; git tag -a -m t annotated HEAD~1");
+    sh(t, "git init -q -b main r; cd r; mkdir -p d/e; echo 1 >a; echo 2 >d/e/f; git add -A; git "
+          "commit -q -m 'one line'\n"
+          "echo 2 >a; git commit -q -am 'two lines'; git tag v1 HEAD~1; git tag -a -m t annotated "
+          "HEAD~1");
     *state = t;
     return 0;
 }
@@ -42,7 +44,8 @@ static void snapshots(struct tool *t, const char *repo)
     snprintf(script, sizeof(script),
              "test $(git -C q.git rev-parse %s^{tree}) = $(git -C %s rev-parse %s^{tree})\n"
              "test $(git -C q.git rev-list --parents --all %s) = %s\n"
-             "test $(git -C q.git count-objects | cut -d' ' -f1) = 0; ! test -e q.git/objects/info/alternates\n"
+             "test $(git -C q.git count-objects | cut -d' ' -f1) = 0; ! test -e "
+             "q.git/objects/info/alternates\n"
              "git -C q.git show-index <$(ls q.git/objects/pack/*.idx) | wc -l",
              pack.root, repo, src.base, pack.root, pack.root);
     assert_int_equal(strtoull(sh(t, script), NULL, 10), pack.objects);
@@ -78,7 +81,8 @@ static void finds_and_names(void **state)
 static void says_what_is_wrong(void **state)
 {
     struct tool *t = *state;
-    sh(t, "mkdir none; git init -q empty; git init -q --object-format=sha256 big; cd big; echo x >x; git add x; git commit -q -m x");
+    sh(t, "mkdir none; git init -q empty; git init -q --object-format=sha256 big; cd big; echo x "
+          ">x; git add x; git commit -q -m x");
     assert_says(source_open(tool_path(t, "none"), NULL, &src, &err), "no git repository");
     assert_int_equal(err.code, ERR_USAGE);
     assert_says(source_open(tool_path(t, "nowhere"), NULL, &src, &err), "nowhere");
@@ -112,10 +116,11 @@ static void every_kind_of_repository(void **state)
     struct tool *t = *state;
     sh(t, "git clone -q --bare r 'ba re.git'; git -C r worktree add -q '../work tree' v1\n"
           "git clone -q --depth 1 file://$PWD/r shallow; git clone -q --shared r shared\n"
-          "git clone -q r 'colon:and\"quote'; git -C r gc -q; git clone -q r wc; git -C wc config extensions.worktreeConfig true\n"
+          "git clone -q r 'colon:and\"quote'; git -C r gc -q; git clone -q r wc; git -C wc config "
+          "extensions.worktreeConfig true\n"
           "git -C wc config core.repositoryFormatVersion 1");
-    static const char *const repos[] = {"ba re.git", "work tree", "shallow", "shared",
-                                        "colon:and\"quote", "wc"};
+    static const char *const repos[] = {"ba re.git", "work tree",        "shallow",
+                                        "shared",    "colon:and\"quote", "wc"};
     for (size_t i = 0; i < sizeof(repos) / sizeof(*repos); i++) {
         char quoted[64];
         opens(t, repos[i], NULL);
@@ -129,7 +134,8 @@ static void every_kind_of_repository(void **state)
 static void submodules_are_left_out(void **state)
 {
     struct tool *t = *state;
-    sh(t, "cd r; git update-index --add --cacheinfo 160000,1111111111111111111111111111111111111111,m; git commit -q -m m");
+    sh(t, "cd r; git update-index --add --cacheinfo "
+          "160000,1111111111111111111111111111111111111111,m; git commit -q -m m");
     opens(t, "r", NULL);
     snapshots(t, "r");
 }
@@ -145,16 +151,22 @@ static void same_base_same_root(void **state)
     assert_string_equal(pack.root, root);
 }
 
-/* Hooks, monitors, filters, replaced objects, our own environment: without effect; not a byte changes. */
+/* Hooks, monitors, filters, replaced objects, our own environment: without effect; not a byte
+ * changes. */
 static void nothing_runs_nothing_changes(void **state)
 {
     struct tool *t = *state;
-    sh(t, "cd r; P=$PWD/../pwned; git config core.fsmonitor \"touch $P\"; git config core.hooksPath hooks; mkdir hooks\n"
-          "for h in pre-auto-gc post-index-change reference-transaction; do printf \"#!/bin/sh\\ntouch $P\\n\" >hooks/$h; chmod +x hooks/$h; done\n"
-          "git config core.alternateRefsCommand \"touch $P\"; git config uploadpack.packObjectsHook \"touch $P\"\n"
-          "git config pack.packSizeLimit 1m; git config filter.x.clean \"touch $P\"; echo '* filter=x' >.git/info/attributes\n"
+    sh(t, "cd r; P=$PWD/../pwned; git config core.fsmonitor \"touch $P\"; git config "
+          "core.hooksPath hooks; mkdir hooks\n"
+          "for h in pre-auto-gc post-index-change reference-transaction; do printf "
+          "\"#!/bin/sh\\ntouch $P\\n\" >hooks/$h; chmod +x hooks/$h; done\n"
+          "git config core.alternateRefsCommand \"touch $P\"; git config "
+          "uploadpack.packObjectsHook \"touch $P\"\n"
+          "git config pack.packSizeLimit 1m; git config filter.x.clean \"touch $P\"; echo '* "
+          "filter=x' >.git/info/attributes\n"
           "git replace $(git rev-parse HEAD:a) $(git rev-parse HEAD:d/e/f); rm -f $P; cd ..\n"
-          "find r -type f -o -type l | sort | xargs sha256sum >before; find r -printf '%p %m %T@\\n' | sort >>before");
+          "find r -type f -o -type l | sort | xargs sha256sum >before; find r -printf '%p %m "
+          "%T@\\n' | sort >>before");
     setenv("GIT_DIR", "/nonexistent", 1);
     setenv("GIT_OBJECT_DIRECTORY", "/nonexistent", 1);
     setenv("GIT_CONFIG_COUNT", "1", 1);
@@ -168,7 +180,8 @@ static void nothing_runs_nothing_changes(void **state)
     unsetenv("GIT_CONFIG_KEY_0");
     unsetenv("GIT_CONFIG_VALUE_0");
     assert_int_equal(rc, 0);
-    sh(t, "find r -type f -o -type l | sort | xargs sha256sum >after; find r -printf '%p %m %T@\\n' | sort >>after\n"
+    sh(t, "find r -type f -o -type l | sort | xargs sha256sum >after; find r -printf '%p %m "
+          "%T@\\n' | sort >>after\n"
           "cmp before after; ! test -e pwned");
     char script[512];
     snprintf(script, sizeof(script), "git -C q.git cat-file -p %s:a", pack.root);
@@ -190,10 +203,14 @@ static void a_failed_snapshot_leaves_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(finds_and_names),          T(says_what_is_wrong),
-        T(dirty_is_said),            T(every_kind_of_repository),
-        T(submodules_are_left_out),  T(same_base_same_root),
-        T(nothing_runs_nothing_changes), T(a_failed_snapshot_leaves_nothing),
+        T(finds_and_names),
+        T(says_what_is_wrong),
+        T(dirty_is_said),
+        T(every_kind_of_repository),
+        T(submodules_are_left_out),
+        T(same_base_same_root),
+        T(nothing_runs_nothing_changes),
+        T(a_failed_snapshot_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,14 +11,36 @@ static struct err err;
 static void every_way_to_write_dotgit(void **state)
 {
     static const char *const bad[] = {
-        ".git", ".GIT", ".Git", ".giT", "git~1", "GIT~1", ".git.", ".git ", ".git. .", "git~1.",
-        ".git:stream", ".git::$INDEX_ALLOCATION", "git~1 ", ".g\xe2\x80\x8cit", "\xe2\x80\x8d.git",
-        ".git\xe2\x80\x8f", ".gi\xe2\x80\xaat", ".git\xe2\x80\xae", ".g\xe2\x81\xaait",
-        ".git\xe2\x81\xaf", "\xef\xbb\xbf.git", "a\\.git", ".git\\config", "a\\GIT~1\\b", ".git ..:x",
+        ".git",
+        ".GIT",
+        ".Git",
+        ".giT",
+        "git~1",
+        "GIT~1",
+        ".git.",
+        ".git ",
+        ".git. .",
+        "git~1.",
+        ".git:stream",
+        ".git::$INDEX_ALLOCATION",
+        "git~1 ",
+        ".g\xe2\x80\x8cit",
+        "\xe2\x80\x8d.git",
+        ".git\xe2\x80\x8f",
+        ".gi\xe2\x80\xaat",
+        ".git\xe2\x80\xae",
+        ".g\xe2\x81\xaait",
+        ".git\xe2\x81\xaf",
+        "\xef\xbb\xbf.git",
+        "a\\.git",
+        ".git\\config",
+        "a\\GIT~1\\b",
+        ".git ..:x",
     };
     static const char *const good[] = {
-        "git", ".gitignore", ".gitmodules", ".gitx", "git~2", "git~10", ".git-x", "a.git", "..git",
-        ".gi", "dotgit", ".git_", "\xe2\x80\x8bgit", "foo:bar", "a\\b", "x ", "x.", ".github",
+        "git",   ".gitignore", ".gitmodules", ".gitx",   "git~2", "git~10",          ".git-x",
+        "a.git", "..git",      ".gi",         "dotgit",  ".git_", "\xe2\x80\x8bgit", "foo:bar",
+        "a\\b",  "x ",         "x.",          ".github",
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
         if (!tree_name_is_dotgit(bad[i], strlen(bad[i])) ||
@@ -136,8 +158,10 @@ static void refused_trees(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_way_to_write_dotgit), cmocka_unit_test(names_that_lead_elsewhere),
-        cmocka_unit_test(a_good_tree_is_read_whole), cmocka_unit_test(every_cut_is_noticed),
+        cmocka_unit_test(every_way_to_write_dotgit),
+        cmocka_unit_test(names_that_lead_elsewhere),
+        cmocka_unit_test(a_good_tree_is_read_whole),
+        cmocka_unit_test(every_cut_is_noticed),
         cmocka_unit_test(refused_trees),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
