@@ -120,9 +120,10 @@ static void receipt_fill(const struct attempt *a, const struct warden_wiped *w, 
 int attempt_receipt_make(struct attempt *a, const struct warden_wiped *w, bool ok, struct err *err)
 {
     struct receipt_item items[RECEIPT_ITEMS_MAX] = {0};
-    struct receipt r = {.items = {.items = items}};
+    struct receipt r = {0};
     struct msg m = {.type = MSG_RECEIPT};
     struct buf body, doc;
+    r.items.items = items;
     receipt_fill(a, w, ok, &r);
     buf_init(&body, RECEIPT_BYTES_MAX);
     buf_init(&doc, RECEIPT_BYTES_MAX);

@@ -129,7 +129,7 @@ static void step_ends(struct attempt *a, const struct warden_step *w, struct ste
 static bool step_legal(const struct attempt *a, const struct warden_step *w,
                        const struct step_result *s)
 {
-    if (!s || w->ended > 1)
+    if (w->ended > 1)
         return false;
     int index = (int)(s - a->steps);
     if (w->ended)
@@ -241,7 +241,7 @@ static void read_status(struct attempt *a)
         const struct warden_step *w = &steps[i];
         bool kind = w->kind == STEP_SETUP || w->kind == STEP_COMMAND || w->kind == STEP_TEST;
         struct step_result *s = kind ? attempt_step(a, (enum step_kind)w->kind, w->index) : NULL;
-        if (!step_legal(a, w, s)) {
+        if (!s || !step_legal(a, w, s)) {
             attempt_set_error(a, "a wrong record from the jail's first process");
             pipe_close(a, PIPE_STATUS);
             return;

@@ -211,17 +211,17 @@ static int rewrite(struct seen *s, uint64_t now, struct err *err)
 int seen_open(int state_fd, uint64_t now, struct seen **ret, struct err *err)
 {
     struct buf text;
-    buf_init(&text, SEEN_BYTES_MAX);
     struct seen *s = calloc(1, sizeof *s);
-    int r = s ? 0 : err_set(err, ERR_FAIL, "nonce store: out of memory");
-    if (r == 0) {
-        s->dir = state_fd;
-        s->fd = -1;
-        if (faccessat(state_fd, SEEN_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
-            r = file_read(state_fd, SEEN_FILE, &text, err);
-            if (r == 0)
-                r = parse(s, (char *)text.data, text.len, now, err);
-        }
+    int r = 0;
+    if (!s)
+        return err_set(err, ERR_FAIL, "nonce store: out of memory");
+    buf_init(&text, SEEN_BYTES_MAX);
+    s->dir = state_fd;
+    s->fd = -1;
+    if (faccessat(state_fd, SEEN_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+        r = file_read(state_fd, SEEN_FILE, &text, err);
+        if (r == 0)
+            r = parse(s, (char *)text.data, text.len, now, err);
     }
     if (r == 0)
         r = rewrite(s, now, err);

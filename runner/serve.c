@@ -26,7 +26,7 @@
 #include "runner/privileges.h"
 #include "runner/text.h"
 
-#define STOP_MS        30000 /* for wiping what runs */
+#define STOP_MS        15000 /* for wiping what runs; with the next, within systemd's 30 s */
 #define WARDEN_END_MS  10000
 #define FILES_WANTED   4096
 #define ACCEPTS_A_TURN 16
@@ -282,8 +282,8 @@ static int start_loop(struct serve *sv, struct err *err)
 static int start(struct serve *sv, struct err *err)
 {
     struct privileges p;
-    int fd;
-    pid_t pid;
+    int fd = -1;
+    pid_t pid = -1;
     int r = privileges_find(sv->cfg->user, &p, err);
     if (r == 0)
         r = identity_load_pinned(&sv->identity, sv->cfg, err);
