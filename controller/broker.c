@@ -1,6 +1,6 @@
 /* The engine's end of the broker: starts the process, asks, and hands answers to whoever waits, in
- * order. Holds no secret. When the broker dies, everybody who waits is told, and whoever asks later.
- */
+ * order. Holds no secret. When the broker dies, everybody who waits is told, and whoever asks
+ * later. */
 #include "controller/broker.h"
 
 #include <errno.h>

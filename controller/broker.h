@@ -1,9 +1,8 @@
 /* The broker process: holds the signing key and every task token, and never sees a host.
  *
- * The engine starts it (fork + exec of `creel broker`, a socketpair on descriptor 3) and asks by few,
- * typed, fixed-order requests; it decides. It parses only what the engine sends, strictly. Later it
- * also holds provider and forge secrets and the budget.
- */
+ * The engine starts it (fork + exec of `creel broker`, a socketpair on descriptor 3) and asks by
+ * few, typed, fixed-order requests; it decides. It parses only what the engine sends, strictly.
+ * Later it also holds provider and forge secrets and the budget. */
 #ifndef CONTROLLER_BROKER_H
 #define CONTROLLER_BROKER_H
 
@@ -22,14 +21,16 @@ void broker_close(struct broker *b);
 /* The controller key's public half, as the broker said at start (blocking until it did). */
 const uint8_t *broker_pub(const struct broker *b);
 
-/* Makes the attempt's token, seals it to `runner_key`, fills iss, iat, nbf, exp, nonce and the token
- * members of `t`, signs. cb gets the DSSE document and the SSHSIG over the same payload, or an error. */
+/* Makes the attempt's token, seals it to `runner_key`, fills iss, iat, nbf, exp, nonce and the
+ * token members of `t`, signs. cb gets the DSSE document and the SSHSIG over the same payload, or
+ * an error. */
 typedef void broker_signed_cb(void *arg, const struct buf *envelope, const struct buf *sshsig,
                               const struct err *err);
 void broker_sign(struct broker *b, const struct task *t,
                  const uint8_t runner_key[static KEY_PUB_BYTES], uint64_t life_s,
                  broker_signed_cb *cb, void *arg);
-/* Is `token` this attempt's, and the attempt not over? Fails closed: alive is false with an error. */
+/* Is `token` this attempt's, and the attempt not over? Fails closed: alive is false with an error.
+ */
 typedef void broker_token_cb(void *arg, bool alive, const struct err *err);
 void broker_token_check(struct broker *b, const char *attempt,
                         const uint8_t token[static TASK_TOKEN_BYTES], broker_token_cb *cb,
@@ -37,7 +38,8 @@ void broker_token_check(struct broker *b, const char *attempt,
 /* The attempt is over: its token is dead from now on. No reply is awaited. */
 void broker_attempt_end(struct broker *b, const char *attempt);
 
-/* The process itself: main of `creel broker`. Ends the process, confined by then, with its status. */
+/* The process itself: main of `creel broker`. Ends the process, confined by then, with its status.
+ */
 int broker_main(const char *key_path);
 
 #endif

@@ -4,8 +4,8 @@
 
 #include "proto/err.h"
 
-/* For good: no new privileges, no file can be opened (Landlock where the kernel has it, and seccomp),
- * no process, socket or executable memory be made. Without seccomp it fails. */
+/* For good: no new privileges, no file can be opened (Landlock where the kernel has it, and
+ * seccomp), no process, socket or executable memory be made. Without seccomp it fails. */
 int broker_confine(struct err *err);
 
 #endif

@@ -1,9 +1,8 @@
 /* The broker process: reads one request, does it, answers, and so on until the engine hangs up.
  *
- * It alone knows the signing key. It believes nothing of a request but its form: who signs, when, for
- * how long, which nonce and which token are decided here. It ends on a request it cannot read, for
- * then the other side is not the engine we know.
- */
+ * It alone knows the signing key. It believes nothing of a request but its form: who signs, when,
+ * for how long, which nonce and which token are decided here. It ends on a request it cannot read,
+ * for then the other side is not the engine we know. */
 #include "controller/broker.h"
 
 #include <errno.h>

@@ -10,8 +10,8 @@ struct tokens;
 
 struct tokens *tokens_new(struct err *err);
 void tokens_free(struct tokens *t); /* wipes; NULL is fine */
-/* The attempt's new random token, replacing an older one. The pointer is good until the attempt ends.
- * NULL: TOKENS_MAX are alive (-ERR_REFUSED), or no lockable memory. */
+/* The attempt's new random token, replacing an older one. The pointer is good until the attempt
+ * ends. NULL: TOKENS_MAX are alive (-ERR_REFUSED), or no lockable memory. */
 const uint8_t *tokens_make(struct tokens *t, const char *attempt, struct err *err);
 /* Is this the attempt's token, now? Compares in constant time. */
 bool tokens_alive(const struct tokens *t, const char *attempt,

@@ -1,4 +1,5 @@
-/* What engine and broker say to each other, declared once: frames of proto/frame.h, strict JSON inside.
+/* What engine and broker say to each other, declared once: frames of proto/frame.h, strict JSON
+ * inside.
  *
  *   HELLO (key)                       broker, once, at start
  *   SIGN (task, runner_key, life_s)   -> ENVELOPE (the DSSE document itself), then SSHSIG (itself)
@@ -6,8 +7,7 @@
  *   ATTEMPT_END (attempt)             no answer
  *   ERROR (code, message)             instead of any answer
  *
- * Requests are answered in their order.
- */
+ * Requests are answered in their order. */
 #ifndef CONTROLLER_BROKER_WIRE_H
 #define CONTROLLER_BROKER_WIRE_H
 

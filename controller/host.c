@@ -1,9 +1,9 @@
-/* One SSH session, driven: its states and their deadlines, the control channel's messages, keepalive.
+/* One SSH session, driven: its states and their deadlines, the control channel's messages,
+ * keepalive.
  *
- * host_drive is the only place from which libssh is called once a session stands, and it never calls
- * itself: whatever happens in a callback is noted and done before it returns to the loop. Nothing
- * here reads a task or trusts a message beyond its form.
- */
+ * host_drive is the only place from which libssh is called once a session stands, and it never
+ * calls itself: whatever happens in a callback is noted and done before it returns to the loop.
+ * Nothing here reads a task or trusts a message beyond its form. */
 #include "controller/host_internal.h"
 
 #include <stdarg.h>
@@ -12,8 +12,8 @@
 
 #include "config.h"
 
-#define PUMP_BUDGET 64 /* looks at the socket before the rest of the loop gets its turn */
-#define LOOK_BUDGET 4
+#define PUMP_BUDGET    64 /* looks at the socket before the rest of the loop gets its turn */
+#define LOOK_BUDGET    4
 #define CONTROL_IN_MAX (FRAME_HEAD_BYTES + FRAME_PAYLOAD_MAX + (64u << 10))
 
 const struct host_times host_times_default = {
@@ -183,8 +183,8 @@ static enum host_step step_run(struct host_link *h)
 }
 
 static const struct {
-    const char *doing; /* for the error text when time is up */
-    size_t limit;      /* its deadline in struct host_times */
+    const char *doing;                           /* for the error text when time is up */
+    size_t limit;                                /* its deadline in struct host_times */
     enum host_step (*step)(struct host_link *h); /* NULL: the loop's callbacks move it on */
 } steps[HOST_STATE_COUNT] = {
     [HOST_RESOLVING] = {"finding its address", offsetof(struct host_times, connect_ms), NULL},
@@ -209,12 +209,12 @@ static void keep_alive(struct host_link *h)
     uint64_t silent = uv_now(h->loop) - h->heard_ms;
     struct err err = ERR_INIT;
     if (silent >= h->times.silence_ms)
-        host_fail(h, ERR_HOST, "host %s: silent for %u s", h->target.name, (unsigned)(silent / 1000));
+        host_fail(h, ERR_HOST, "host %s: silent for %u s", h->target.name,
+                  (unsigned)(silent / 1000));
     else if (host_send(h, &m, &err) < 0)
         host_fail(h, err.code, "%s", err.msg);
     /* What the server refused before it may grant now. */
     h->max_channels += h->max_channels < HOST_CHANNELS_MAX;
-    h->refill = true;
 }
 
 static void on_deadline(uv_timer_t *timer)
@@ -289,8 +289,8 @@ static void tell_gone(struct host_link *h)
         h->cb.gone(h->arg, &h->why);
 }
 
-/* Waits on the socket for what libssh waits for, and for nothing else: a writable socket with nothing
- * to write would spin the loop. */
+/* Waits on the socket for what libssh waits for, and for nothing else: a writable socket with
+ * nothing to write would spin the loop. */
 static void arm(struct host_link *h)
 {
     if (!h->session || !h->poll)
@@ -338,8 +338,8 @@ static uv_timer_t *timer_new(struct host_link *h)
     return t;
 }
 
-int host_open(uv_loop_t *loop, const struct host_target *t, const struct host_callbacks *cb, void *arg,
-              struct host_link **ret, struct err *err)
+int host_open(uv_loop_t *loop, const struct host_target *t, const struct host_callbacks *cb,
+              void *arg, struct host_link **ret, struct err *err)
 {
     struct host_link *h = calloc(1, sizeof *h);
     if (!h)

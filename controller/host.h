@@ -2,9 +2,8 @@
  *
  * States with deadlines: resolving, connecting, host key, authenticating, opening control, hello,
  * ready. Pinned key only: the key's fingerprint must equal the pinned one. Each stream is one SSH
- * channel of the session (exec of the forced command), begun by a HELLO. A few channels are kept open
- * ahead of need. Everything read is hostile and bounded.
- */
+ * channel of the session (exec of the forced command), begun by a HELLO. A few channels are kept
+ * open ahead of need. Everything read is hostile and bounded. */
 #ifndef CONTROLLER_HOST_H
 #define CONTROLLER_HOST_H
 
@@ -12,8 +11,8 @@
 
 #include "proto/message.h"
 
-struct host_link;    /* owned by host_open's caller until host_close */
-struct host_stream;  /* one pack, log or result channel */
+struct host_link;   /* owned by host_open's caller until host_close */
+struct host_stream; /* one pack, log or result channel */
 
 struct host_target {
     char name[65], user[65], addr[256];
@@ -33,10 +32,10 @@ struct host_callbacks {
 };
 
 /* Starts connecting; callbacks come from the loop, never from inside this call. */
-int host_open(uv_loop_t *loop, const struct host_target *t, const struct host_callbacks *cb, void *arg,
-              struct host_link **ret, struct err *err);
-/* Ends the session and frees it when its handles closed; no callback comes after this returns, and its
- * streams are gone with it. May be called from any callback. NULL is fine. */
+int host_open(uv_loop_t *loop, const struct host_target *t, const struct host_callbacks *cb,
+              void *arg, struct host_link **ret, struct err *err);
+/* Ends the session and frees it when its handles closed; no callback comes after this returns, and
+ * its streams are gone with it. May be called from any callback. NULL is fine. */
 void host_close(struct host_link *h);
 /* Queues a control message. */
 int host_send(struct host_link *h, const struct msg *m, struct err *err);
@@ -51,8 +50,8 @@ struct stream_callbacks {
     void (*end)(void *arg, const struct err *err);
 };
 
-/* Opens a stream and says `hello` on it; only while the session is ready. When the server takes no more
- * channels the stream waits until another has ended. */
+/* Opens a stream and says `hello` on it; only while the session is ready. When the server takes no
+ * more channels the stream waits until another has ended. */
 int host_stream_open(struct host_link *h, const struct msg_hello *hello,
                      const struct stream_callbacks *cb, void *arg, struct host_stream **ret,
                      struct err *err);

@@ -201,8 +201,8 @@ void host_dial_done(struct host_link *h)
 
 void host_quick_ack(const struct host_link *h)
 {
-    /* Until a session has its first command, sshd sends small packets with Nagle's algorithm on, and
-     * each waits for our acknowledgement, which the kernel would hold back by some 40 ms. The
+    /* Until a session has its first command, sshd sends small packets with Nagle's algorithm on,
+     * and each waits for our acknowledgement, which the kernel would hold back by some 40 ms. The
      * setting wears off, so it is made again after every look. */
     if (h->fd >= 0)
         set_int(h->fd, IPPROTO_TCP, TCP_QUICKACK, 1);

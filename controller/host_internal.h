@@ -1,10 +1,9 @@
 /* What host.c, host_dial.c, host_trust.c and host_stream.c share: one session's whole state.
  *
- * Two rules keep libssh and libuv from biting each other. Callbacks that libssh makes only note facts
- * or hand bytes over; channels and sessions are freed by host_drive alone, once libssh has returned.
- * And libssh owns a duplicate of the socket: when it closes its own on an error, the descriptor that
- * the loop polls stays ours, so it cannot be reused under the loop's feet.
- */
+ * Two rules keep libssh and libuv from biting each other. Callbacks that libssh makes only note
+ * facts or hand bytes over; channels and sessions are freed by host_drive alone, once libssh has
+ * returned. And libssh owns a duplicate of the socket: when it closes its own on an error, the
+ * descriptor that the loop polls stays ours, so it cannot be reused under the loop's feet. */
 #ifndef CONTROLLER_HOST_INTERNAL_H
 #define CONTROLLER_HOST_INTERNAL_H
 
@@ -14,15 +13,15 @@
 
 #include "controller/host.h"
 
-#define HOST_CHANNELS_MAX   32          /* of one session, control included */
-#define HOST_SPARES         3           /* kept open ahead of need */
-#define HOST_OUT_MAX        (256u << 10) /* queued by one stream, not yet taken by libssh */
-#define HOST_CONTROL_MAX    (4u << 20)   /* queued messages on control */
-#define HOST_WINDOW_LIBSSH  (1280000u)   /* what libssh grants by itself */
-#define HOST_WINDOW_SLACK   (128u << 10) /* a packet in flight while the window is counted */
-#define HOST_WINDOW_WIDE    (8u << 20)   /* granted to bulk streams over a long line */
-#define HOST_WIDE_RTT_US    10000        /* from this round trip on a line is long */
-#define HOST_NOTE_MAX       1024         /* of a forced command's stderr kept for the error text */
+#define HOST_CHANNELS_MAX  32           /* of one session, control included */
+#define HOST_SPARES        3            /* kept open ahead of need */
+#define HOST_OUT_MAX       (256u << 10) /* queued by one stream, not yet taken by libssh */
+#define HOST_CONTROL_MAX   (4u << 20)   /* queued messages on control */
+#define HOST_WINDOW_LIBSSH (1280000u)   /* what libssh grants by itself */
+#define HOST_WINDOW_SLACK  (128u << 10) /* a packet in flight while the window is counted */
+#define HOST_WINDOW_WIDE   (8u << 20)   /* granted to bulk streams over a long line */
+#define HOST_WIDE_RTT_US   10000        /* from this round trip on a line is long */
+#define HOST_NOTE_MAX      1024         /* of a forced command's stderr kept for the error text */
 
 enum host_state {
     HOST_RESOLVING,
@@ -65,12 +64,13 @@ struct host_stream {
     bool room_wanted;                          /* a write was cut short */
     bool eof_wanted, eof_sent, close_sent;
     bool remote_eof, remote_closed;
-    int exit_status; /* -1: not said */
+    int exit_status;    /* -1: not said */
+    uint64_t opened_ms; /* when the command was started, by uv_now */
     struct stream_callbacks cb;
     void *arg;
-    struct buf out;    /* hello and written bytes until libssh takes them */
-    struct buf held;   /* read out of libssh, not taken by the owner */
-    struct buf note;   /* stderr of the forced command, cut */
+    struct buf out;  /* hello and written bytes until libssh takes them */
+    struct buf held; /* read out of libssh, not taken by the owner */
+    struct buf note; /* stderr of the forced command, cut */
     uint64_t received;
     uint32_t ungranted; /* bytes since the window was last widened */
 };
@@ -94,14 +94,14 @@ struct host_link {
     struct addrinfo *addrs, *next_addr;
     int fd; /* the loop's; libssh has a duplicate */
     uv_poll_t *poll;
-    int polled;       /* UV_READABLE | UV_WRITABLE as armed */
+    int polled; /* UV_READABLE | UV_WRITABLE as armed */
     uv_timer_t *deadline, *kick;
     /* the session (host_trust.c) */
     ssh_session session;
     ssh_event event;
     ssh_key login;
-    unsigned key_round;            /* which host key types are asked for */
-    char seen_fpr[KEY_FPR_SIZE];   /* first key seen that was not the pinned one */
+    unsigned key_round;          /* which host key types are asked for */
+    char seen_fpr[KEY_FPR_SIZE]; /* first key seen that was not the pinned one */
     char key_line[KEY_LINE_MAX];
     /* streams (host_stream.c) */
     struct host_stream *streams; /* control first */

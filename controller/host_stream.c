@@ -1,8 +1,8 @@
 /* The channels of a session: control, the streams in use, and the spares kept open ahead of need.
  *
- * Every channel runs the forced command. A stream that is wanted takes a spare and says its hello on
- * it, so it starts without a round trip. Bytes go to the owner straight from libssh; what an owner
- * holds back is bounded by the SSH window, and a server that ignores the window is cut off.
+ * Every channel runs the forced command. A stream that is wanted takes a spare and says its hello
+ * on it, so it starts without a round trip. Bytes go to the owner straight from libssh; what an
+ * owner holds back is bounded by the SSH window, and a server that ignores the window is cut off.
  */
 #include "controller/host_internal.h"
 
@@ -11,13 +11,17 @@
 
 #include "common/term.h"
 
-#define FORCED_COMMAND "creel-runner attach" /* sshd puts its own in the place; this is for people */
-#define WRITE_CHUNK    (64u << 10)
-#define RESUME_BUDGET  4
+#define FORCED_COMMAND \
+    "creel-runner attach" /* sshd puts its own in the place; this is for people */
+#define WRITE_CHUNK   (64u << 10)
+#define RESUME_BUDGET 4
+/* A runner hangs up on who says nothing, so a spare is not kept that long. */
+#define SPARE_AGE_MS 20000
 
 static uint32_t held_max(const struct host_stream *st)
 {
-    return (st->bulk && st->h->long_line ? HOST_WINDOW_WIDE : HOST_WINDOW_LIBSSH) + HOST_WINDOW_SLACK;
+    return (st->bulk && st->h->long_line ? HOST_WINDOW_WIDE : HOST_WINDOW_LIBSSH) +
+           HOST_WINDOW_SLACK;
 }
 
 static int on_data(ssh_session session, ssh_channel ch, void *data, uint32_t len, int is_stderr,
@@ -37,7 +41,8 @@ static int on_data(ssh_session session, ssh_channel ch, void *data, uint32_t len
         return (int)len;
     }
     if (len > held_max(st)) {
-        host_fail(st->h, ERR_HOST, "host %s: sends more than it was allowed to", st->h->target.name);
+        host_fail(st->h, ERR_HOST, "host %s: sends more than it was allowed to",
+                  st->h->target.name);
         return (int)len;
     }
     if (st->paused)
@@ -236,6 +241,7 @@ static void stream_advance(struct host_stream *st)
             return;
         }
         st->state = STREAM_OPEN;
+        st->opened_ms = uv_now(h->loop);
     }
 }
 
@@ -274,10 +280,10 @@ static size_t offer(struct host_stream *st, const uint8_t *bytes, size_t n)
     return took;
 }
 
-/* The owner wants what was held back: first what we hold, then what libssh holds. That is moved over
- * in one piece, for every read makes libssh grant its whole window anew, whatever it still holds; so
- * there is at most one window here and one there. on_data hands over nothing meanwhile (`paused`
- * stays set), which keeps the order. */
+/* The owner wants what was held back: first what we hold, then what libssh holds. That is moved
+ * over in one piece, for every read makes libssh grant its whole window anew, whatever it still
+ * holds; so there is at most one window here and one there. on_data hands over nothing meanwhile
+ * (`paused` stays set), which keeps the order. */
 static void stream_resume(struct host_stream *st)
 {
     st->resume = false;
@@ -345,6 +351,13 @@ static void stream_check_end(struct host_stream *st)
     stream_end(st, &err);
 }
 
+static bool stale(const struct host_stream *st)
+{
+    return !st->owned && st->state == STREAM_OPEN &&
+           (st->remote_eof || st->remote_closed ||
+            uv_now(st->h->loop) - st->opened_ms >= SPARE_AGE_MS);
+}
+
 static void stream_step(struct host_stream *st)
 {
     stream_advance(st);
@@ -357,7 +370,7 @@ static void stream_step(struct host_stream *st)
         stream_widen(st);
     if (st->owned && !st->dropped)
         stream_check_end(st);
-    if (!st->owned && (st->remote_eof || st->remote_closed))
+    if (stale(st))
         st->dropped = true;
 }
 
@@ -446,7 +459,7 @@ static struct host_stream *spare(struct host_link *h)
 {
     struct host_stream *best = NULL;
     for (struct host_stream *st = h->streams; st; st = st->next) {
-        if (st->owned || st->dropped || st->remote_eof || st->remote_closed)
+        if (st->owned || st->dropped || stale(st))
             continue;
         if (!best || st->state > best->state)
             best = st;

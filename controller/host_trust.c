@@ -1,7 +1,7 @@
-/* Whom we talk to, and as whom: the SSH session's key exchange, the comparison of the host's key with
- * the pinned one, and the login by our key. No file of the operator's ssh (config, known_hosts, agent)
- * is read. Nothing is sent to a host, not even the login name, before its key was found to be right.
- */
+/* Whom we talk to, and as whom: the SSH session's key exchange, the comparison of the host's key
+ * with the pinned one, and the login by our key. No file of the operator's ssh (config,
+ * known_hosts, agent) is read. Nothing is sent to a host, not even the login name, before its key
+ * was found to be right. */
 #include "controller/host_internal.h"
 
 #include <errno.h>
@@ -11,10 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What is asked for in each round. A host offers one key of the kinds we name; only a fingerprint is
- * pinned, so when the key is not the pinned one, the kinds not seen yet are asked for. */
+/* What is asked for in each round. A host offers one key of the kinds we name; only a fingerprint
+ * is pinned, so when the key is not the pinned one, the kinds not seen yet are asked for. */
 static const char *const key_kinds[] = {
-    "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256",
+    "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-"
+    "256",
     "ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256",
     "rsa-sha2-512,rsa-sha2-256",
 };
@@ -23,7 +24,8 @@ static const char *const key_kinds[] = {
 static const char ciphers[] = "aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,"
                               "aes128-gcm@openssh.com,aes256-ctr";
 
-/* libssh queues what a server asks for (channels, forwards) without limit unless somebody answers. */
+/* libssh queues what a server asks for (channels, forwards) without limit unless somebody answers.
+ */
 static int refuse_request(ssh_session session, ssh_message message, void *arg)
 {
     return 1;
@@ -107,8 +109,8 @@ static int seen_key(struct host_link *h, char fpr[static KEY_FPR_SIZE])
 
     if (ssh_get_server_publickey(h->session, &key) == SSH_OK &&
         ssh_pki_export_pubkey_base64(key, &b64) == SSH_OK)
-        n = snprintf(h->key_line, sizeof h->key_line, "%s %s", ssh_key_type_to_char(ssh_key_type(key)),
-                     b64);
+        n = snprintf(h->key_line, sizeof h->key_line, "%s %s",
+                     ssh_key_type_to_char(ssh_key_type(key)), b64);
     ssh_string_free_char(b64);
     ssh_key_free(key);
     if (n < 0 || n >= (int)sizeof h->key_line)

@@ -1,5 +1,5 @@
-/* Small things that tests of programs need: files in a scratch directory, and other people's programs
- * (ssh-keygen, openssl, sshd) run with their output thrown away. */
+/* Small things that tests of programs need: files in a scratch directory, and other people's
+ * programs (ssh-keygen, openssl, sshd) run with their output thrown away. */
 #ifndef TESTS_UNIT_FIXTURE_H
 #define TESTS_UNIT_FIXTURE_H
 

@@ -1,6 +1,6 @@
 /* The far end for test_host: what a forced command may be, from well-behaved to hostile. The test
- * binary runs itself as `test_host --peer MODE`, so a test and its peer cannot drift apart. Blocking
- * and single-threaded, as simple as can be. */
+ * binary runs itself as `test_host --peer MODE`, so a test and its peer cannot drift apart.
+ * Blocking and single-threaded, as simple as can be. */
 #ifndef TESTS_UNIT_HOST_PEER_H
 #define TESTS_UNIT_HOST_PEER_H
 

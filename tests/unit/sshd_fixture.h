@@ -1,5 +1,6 @@
-/* A throwaway sshd on loopback for tests: own config, own host keys of three kinds, one login key for
- * each way the far end may behave (its authorized_keys line names the mode). Works as any user. */
+/* A throwaway sshd on loopback for tests: own config, own host keys of three kinds, one login key
+ * for each way the far end may behave (its authorized_keys line names the mode). Works as any user.
+ */
 #ifndef TESTS_UNIT_SSHD_FIXTURE_H
 #define TESTS_UNIT_SSHD_FIXTURE_H
 
@@ -46,7 +47,9 @@ static bool port_open(unsigned port)
     return open;
 }
 
-/* Starts sshd with host keys `kinds` (NULL-terminated: "ed25519", ...) in `s->dir`, which holds them. */
+/* Starts sshd with host keys `kinds` (NULL-terminated: "ed25519", ...) in `s->dir`, which holds
+ * them. HOME is set so that no shell reads its start-up files: a slow one would be measured, not
+ * us. */
 static int sshd_start(struct sshd *s, const char *config, const char *const *kinds,
                       int max_sessions)
 {
@@ -56,7 +59,7 @@ static int sshd_start(struct sshd *s, const char *config, const char *const *kin
                   "ListenAddress 127.0.0.1\nPort %u\nPidFile none\nStrictModes no\nUsePAM no\n"
                   "AuthorizedKeysFile %s/authorized_keys\nPasswordAuthentication no\n"
                   "KbdInteractiveAuthentication no\nPermitRootLogin yes\nMaxSessions %d\n"
-                  "MaxStartups 200\nLogLevel QUIET\nSetEnv HOME=%s\n", /* no start-up files of a shell */
+                  "MaxStartups 200\nLogLevel QUIET\nSetEnv HOME=%s\n",
                   s->port, s->dir, max_sessions, s->dir);
     for (; *kinds; kinds++)
         fixture_write(s->dir, config, "HostKey %s/host_%s\n", s->dir, *kinds);

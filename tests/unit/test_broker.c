@@ -1,5 +1,6 @@
-/* controller/broker.c with the real process behind it: this program is its own `creel broker`. What it
- * signs is checked by openssl and ssh-keygen, and this process is searched for the secret key. */
+/* controller/broker.c with the real process behind it: this program is its own `creel broker`. What
+ * it signs is checked by openssl and ssh-keygen, and this process is searched for the secret key.
+ */
 #include "controller/broker.h"
 
 #include <setjmp.h>
@@ -473,8 +474,8 @@ static bool in_memory(pid_t pid, const uint8_t *needle, size_t n)
     return found;
 }
 
-/* Searches the process `pid` for the secret seed, and, to show that the search finds, the public key.
- * In a child, so that the seed never comes near the process that is searched. */
+/* Searches the process `pid` for the secret seed, and, to show that the search finds, the public
+ * key. In a child, so that the seed never comes near the process that is searched. */
 static int search(const struct rig *r, pid_t pid)
 {
     struct buf text;

@@ -474,7 +474,8 @@ static void test_hold_back(void **state)
     hold_back(*state, true);
 }
 
-/* A server that sends on whatever its window says (here: one that was granted more behind our back). */
+/* A server that sends on whatever its window says (here: one that was granted more behind our
+ * back). */
 static void test_window_ignored(void **state)
 {
     struct rig *r = *state;
@@ -511,6 +512,34 @@ static void test_more_streams_than_channels(void **state)
     struct rig *r = *state;
     many(r, r->ssh.port, 48);
     many(r, r->few.port, 6); /* MaxSessions 3: control and two at a time */
+}
+
+static unsigned spares(const struct rig *r, uint64_t age_ms)
+{
+    unsigned n = 0;
+    for (struct host_stream *st = r->h->streams; st; st = st->next) {
+        if (st->owned || st->dropped)
+            continue;
+        st->opened_ms -= age_ms;
+        n += st->state == STREAM_OPEN;
+    }
+    return n;
+}
+
+/* The runner is about to hang up on old spares: none is used, and idle sessions do without. */
+static void test_old_spares(void **state)
+{
+    struct rig *r = *state;
+    struct flow f;
+    ready_at(r, "good", r->ssh.port);
+    while (spares(r, 0) < HOST_SPARES)
+        uv_run(&r->loop, UV_RUN_ONCE);
+    spares(r, 30000);
+    flow_open(r, &f, CHANNEL_LOG, 100000);
+    assert_int_equal(f.st->state, STREAM_WAITING);
+    until(r, &f.ended, 1);
+    assert_true(f.good && f.got == f.wanted && !f.why.code);
+    stop(r);
 }
 
 static void test_stream_failures(void **state)
@@ -580,7 +609,8 @@ static void test_close_inside_callbacks(void **state)
     assert_int_equal(r->gone, 0);
 }
 
-/* Hangs up after 0, 1, 2... turns of the loop, so in every state; the loop must be empty each time. */
+/* Hangs up after 0, 1, 2... turns of the loop, so in every state; the loop must be empty each time.
+ */
 static void test_close_at_any_time(void **state)
 {
     struct rig *r = *state;
@@ -662,6 +692,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_hold_back),
         cmocka_unit_test(test_window_ignored),
         cmocka_unit_test(test_more_streams_than_channels),
+        cmocka_unit_test(test_old_spares),
         cmocka_unit_test(test_stream_failures),
         cmocka_unit_test(test_close_inside_callbacks),
         cmocka_unit_test(test_close_at_any_time),
