@@ -150,8 +150,8 @@ static int run(struct import *im, struct err *err)
     return rc < 0 ? rc : say(im, err);
 }
 
-/* argv: "importer" TASKDIR BASE ROOT COMMIT BRANCH TITLE. The process ends after this: what it
- * holds is the kernel's to free. */
+/* argv: "importer" TASKDIR BASE ROOT COMMIT BRANCH TITLE. Ends the process: what it holds is the
+ * kernel's to free, and no exit handler has any business in here. */
 int importer_main(int argc, char **argv)
 {
     /* An engine that starts again would start another import in the same place. */
@@ -175,5 +175,5 @@ int importer_main(int argc, char **argv)
     if (rc < 0) {
         dprintf(STDERR_FILENO, "%s\n", err.msg);
     }
-    return rc < 0 ? err_exit(&err) : 0;
+    _exit(rc < 0 ? err_exit(&err) : 0);
 }

@@ -242,7 +242,9 @@ static int put_tree(struct collect *c, struct listing *l, uint8_t oid[static 20]
     struct buf tree;
     size_t n = 0;
     buf_init(&tree, TREE_BYTES_MAX);
-    qsort(l->v, l->n, sizeof(*l->v), by_git_order);
+    if (l->n > 1) {
+        qsort(l->v, l->n, sizeof(*l->v), by_git_order);
+    }
     for (size_t i = 0; i < l->n; i++) {
         const struct found *f = &l->v[i];
         if (f->mode != 0) {
