@@ -47,6 +47,7 @@ static void on_refused(struct attempt *a, const struct msg *m)
         /* Evidence that it never began: it may be offered again under a new lease. */
         broker_attempt_end(a->e->broker, a->id);
         attempt_set_state(a, TASK_QUEUED, "the host has no free slot");
+        engine_host_full(a->host);
         attempt_drop(a);
     } else if (a->phase == PHASE_OFFERED && f->reason == REFUSED_REPLAY) {
         attempt_end(a, TASK_LOST, ERR_TRUST,
@@ -63,6 +64,7 @@ static void on_refused(struct attempt *a, const struct msg *m)
 static void on_accepted(struct attempt *a, const struct msg *m)
 {
     (void)m;
+    a->host->full_tries = 0;
     attempt_send_pack(a);
     if (!a->dead && a->row.cancel)
         attempt_send_cancel(a);

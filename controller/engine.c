@@ -210,7 +210,11 @@ static void dispatch(struct engine *e, struct task_row *row)
         snprintf(why, sizeof(why), "host %s is busy: %u of %u slots in use", name, h->slots_used,
                  h->row.slots);
         wait_because(e, row, why);
+    } else if (uv_now(&e->loop) < h->full_until_ms) {
+        snprintf(why, sizeof(why), "host %s has no free slot; asked again soon", name);
+        wait_because(e, row, why);
     } else {
+        h->full_until_ms = 0;
         attempt_begin(h, row);
     }
 }
@@ -336,6 +340,9 @@ static void on_beat(uv_timer_t *timer)
     snprintf(now, sizeof(now), "%llu", (unsigned long long)clock_wall_ms());
     if (store_meta_set(e->store, "heartbeat_ms", now, &err) < 0)
         engine_store_failed("heartbeat", &err);
+    for (const struct engine_host *h = e->hosts; h != NULL; h = h->next)
+        if (h->full_until_ms != 0 && uv_now(&e->loop) >= h->full_until_ms)
+            engine_scan_soon(e);
     if (e->idle_exit_s == 0 || engine_busy(e) || e->nfollowers > 0 || e->idle_since_ms == 0)
         return;
     if (uv_now(&e->loop) - e->idle_since_ms >= (uint64_t)e->idle_exit_s * 1000)

@@ -11,6 +11,8 @@
 
 #define BACKOFF_FIRST_MS 500
 #define BACKOFF_MAX_MS   30000
+#define FULL_FIRST_MS    500
+#define FULL_MAX_MS      30000
 #define LINGER_MS        (10 * 60 * 1000) /* an idle session is kept this long */
 
 static void connect_host(struct engine_host *h);
@@ -48,6 +50,15 @@ static void back_off(struct engine_host *h)
     ms += jitter % (ms / 3);
     h->state = HOST_BACKOFF;
     uv_timer_start(&h->retry, on_retry, ms, 0);
+}
+
+void engine_host_full(struct engine_host *h)
+{
+    uint64_t ms = FULL_FIRST_MS;
+    for (unsigned i = 0; i < h->full_tries && ms < FULL_MAX_MS; i++)
+        ms *= 2;
+    h->full_tries++;
+    h->full_until_ms = uv_now(&h->e->loop) + (ms < FULL_MAX_MS ? ms : FULL_MAX_MS);
 }
 
 /* Attempts may end while they are told, so the list is walked with care: none is freed before the

@@ -70,18 +70,22 @@ struct engine_host {
     struct host_row row;
     struct host_link *link;
     enum host_state state;
-    unsigned tries;      /* failed connects in a row */
-    struct err last;     /* why the last one failed */
-    bool key_changed;    /* the runner's key is not the pinned one: nothing more is sent there */
-    uv_timer_t retry;    /* backoff, or idle disconnect */
-    unsigned attempts;   /* attached to this host and not done */
-    unsigned slots_used; /* of those, how many hold a slot there */
+    unsigned tries;         /* failed connects in a row */
+    struct err last;        /* why the last one failed */
+    bool key_changed;       /* the runner's key is not the pinned one: nothing more is sent there */
+    uv_timer_t retry;       /* backoff, or idle disconnect */
+    unsigned attempts;      /* attached to this host and not done */
+    unsigned slots_used;    /* of those, how many hold a slot there */
+    unsigned full_tries;    /* offers in a row that it had no free slot for */
+    uint64_t full_until_ms; /* loop time of the next offer then; 0: now */
 };
 
 /* The host by name, made on first use from the store; NULL with err when there is none. */
 struct engine_host *engine_host_get(struct engine *e, const char *name, struct err *err);
 /* Connects unless connected or waiting to. */
 void engine_host_need(struct engine_host *h);
+/* It had no free slot, though none of ours is known to hold it: offer again later, not at once. */
+void engine_host_full(struct engine_host *h);
 /* The peer broke the protocol or went silent on us: drop the session and come back. */
 void engine_host_reset(struct engine_host *h, const char *why);
 void engine_hosts_close(struct engine *e);

@@ -217,10 +217,10 @@ rm -rf "$E2E/small/tasks" "$E2E/small/engine.sock" "$E2E/small"/engine.l*
 export CREEL_STATE="$E2E/small"
 dd if=/dev/zero of="$E2E/small/ballast" bs=64k 2>/dev/null || true
 status=0
-timeout 60 creel run --repo "$REPO" --yes -- echo once </dev/null >full.out 2>&1 || status=$?
+timeout 60 creel run --repo "$REPO" --yes -- echo once </dev/null >"$E2E/full.out" 2>&1 || status=$?
 [ "$status" -ne 0 ] || { echo 'it said success on a full disk'; exit 1; }
 rm "$E2E/small/ballast"
-creel run --repo "$REPO" --yes -- echo once </dev/null || { cat full.out; exit 1; }
+creel run --repo "$REPO" --yes -- echo once </dev/null || { cat "$E2E/full.out"; exit 1; }
 creel serve --stop || true
 END
     creel serve --stop || true

@@ -236,3 +236,22 @@ END
     done
     creel doctor --json | jq -e '.version == 1'
 }
+
+@test "a slot that someone else holds is waited for, and not asked for without end" {
+    other="$BATS_TEST_TMPDIR/other"
+    creel --state "$other" init >/dev/null
+    creel --state "$other" key show --ssh >>"$E2E/host/controllers"
+    cat "$other/keys/ssh_key.pub" >>"$E2E/host/authorized_keys"
+    throwaway_end "$E2E/host/runner.pid"
+    throwaway_runner "$E2E"
+    creel --state "$other" host add "$CREEL_HOST" "$(throwaway_address "$E2E")" --host-key "$E2E/host/host_key.pub"
+    creel --state "$other" run --repo "$REPO" --yes -- sh -c 'echo begun; sleep 4' \
+        </dev/null >"$BATS_TEST_TMPDIR/first" 2>&1 3>&- &
+    first=$!
+    throwaway_wait 20 grep -q '^begun' "$BATS_TEST_TMPDIR/first"
+    exits 0 task -- echo second
+    says 'no free slot'
+    [ "$(creel show "$(newest)" --json | jq .task.attempt)" -lt 9 ]
+    wait $first
+    creel --state "$other" serve --stop
+}

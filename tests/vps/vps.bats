@@ -66,7 +66,7 @@ remains()
 {
     # shellcheck disable=SC2016 # for the host
     on_vps 'main=$(systemctl show -p MainPID --value creel-runner)
-        ps -eo user:20=,args= | grep -vE "^(root|creel|messagebus|systemd-[a-z]*) " | sed "s/^/process /"
+        ps -eo user:20=,args= | grep -vE "^(root|creel|sshd|messagebus|systemd-[a-z]*) " | sed "s/^/process /"
         ps -eo args= | grep "^creel-left-behind"
         cut -d" " -f2,3 /proc/1/mounts | sed "s/^/mount /"
         [ "$main" = 0 ] || cut -d" " -f2,3 "/proc/$main/mounts" | sed "s/^/mount of the runner /"
@@ -169,6 +169,7 @@ nothing_left()
 }
 
 @test "a replayed envelope is refused, also after a reboot, and the service comes back by itself" {
+    on_vps systemctl start creel-runner
     exits 0 task -- true
     creel show "$(newest)" --envelope >envelope
     wait_receipt "$(newest)"
