@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/file.h"
@@ -24,7 +25,7 @@
 
 #define ANSWER_MS 20000 /* a keeper that does not answer a request by then is taken for dead */
 #define CLOSE_MS  1000
-#define GONE_MS   2000
+#define GONE_MS   10000
 #define EMPTY_MS  10000
 
 static int await(const struct cell *c, uint32_t op, struct cell_msg *msg,
@@ -233,9 +234,35 @@ int cell_ended(struct cell *c, struct cell_end *ret, struct err *err)
     return 0;
 }
 
+/* Clock ticks since boot, as /proc counts a process's start. */
+static uint64_t boot_ticks(void)
+{
+    struct timespec t = {0};
+    uint64_t hz = (uint64_t)sysconf(_SC_CLK_TCK);
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (uint64_t)t.tv_sec * hz + (uint64_t)t.tv_nsec * hz / 1000000000;
+}
+
+/* When that process began; the end of time when it is not there any more. */
+static uint64_t start_ticks(int procfd, const char *pid)
+{
+    char name[300], text[1024];
+    snprintf(name, sizeof name, "%s/stat", pid);
+    int fd = openat(procfd, name, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    fd_close(&fd);
+    text[n > 0 ? n : 0] = 0;
+    /* The name in field 2 may hold anything but ends at the last ')'; the start is field 22. */
+    char *at = strrchr(text, ')');
+    for (int field = 2; at && field < 22; field++)
+        at = strchr(at + 1, ' ');
+    return at ? strtoull(at + 1, NULL, 10) : UINT64_MAX;
+}
+
 /* Is a process of this host still in that network namespace? Those of other users cannot be asked
- * without root; they cannot have entered it either. */
-static bool netns_gone(uint64_t netns)
+ * without root; they cannot have entered it either. Processes that began after the attempt's were
+ * killed are in another namespace: the kernel gives a freed one's number to the next. */
+static bool netns_gone(uint64_t netns, uint64_t killed_ticks)
 {
     struct dirent *e;
     bool gone = true;
@@ -248,7 +275,8 @@ static bool netns_gone(uint64_t netns)
         if (e->d_name[0] < '1' || e->d_name[0] > '9')
             continue;
         snprintf(name, sizeof name, "%s/ns/net", e->d_name);
-        gone = fstatat(dirfd(proc), name, &st, 0) < 0 || st.st_ino != netns;
+        gone = fstatat(dirfd(proc), name, &st, 0) < 0 || st.st_ino != netns ||
+               start_ticks(dirfd(proc), e->d_name) > killed_ticks;
     }
     closedir(proc);
     return gone;
@@ -257,6 +285,7 @@ static bool netns_gone(uint64_t netns)
 struct warden_wiped cell_close(struct cell *c, const uint64_t *others, size_t nothers)
 {
     struct warden_wiped w = {.network = 1};
+    uint64_t killed_ticks = boot_ticks();
     cell_kill(c);
     w.processes = end_keeper(c) && cgroup_jail_empty(&c->cgroup, GONE_MS);
     /* No watch: the disk was never handed over, and died with the keeper's namespace. */
@@ -267,7 +296,7 @@ struct warden_wiped cell_close(struct cell *c, const uint64_t *others, size_t no
     for (size_t i = 0; i < nothers; i++)
         reused |= others[i] == c->netns;
     if (c->netns && !reused)
-        w.network = netns_gone(c->netns);
+        w.network = netns_gone(c->netns, killed_ticks);
     fd_close(&c->watch);
     *c = CELL_NONE;
     return w;
