@@ -160,25 +160,29 @@ int attempt_set_state(struct attempt *a, enum task_state state, const char *reas
     return 0;
 }
 
-void attempt_end(struct attempt *a, enum task_state state, enum err_code code, const char *fmt, ...)
+static void end_task(struct attempt *a, enum task_state state, enum err_code code, const char *why)
 {
     struct err err = ERR_INIT;
     struct buf line;
+    buf_init(&line, 4096);
+    term_line(why, &line); /* a host's words may be in it */
+    broker_attempt_end(a->e->broker, a->id);
+    if (store_task_end(a->e->store, a->row.id, state, code, buf_str(&line), &err) < 0)
+        engine_store_failed("end", &err);
+    else
+        a->row.state = state;
+    buf_done(&line);
+    engine_notify(a->e);
+}
+
+void attempt_end(struct attempt *a, enum task_state state, enum err_code code, const char *fmt, ...)
+{
     char reason[301];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(reason, sizeof(reason), fmt, ap);
     va_end(ap);
-    buf_init(&line, 4096);
-    term_line(reason, &line); /* a host's words may be in it */
-    snprintf(reason, sizeof(reason), "%s", buf_str(&line));
-    buf_done(&line);
-    broker_attempt_end(a->e->broker, a->id);
-    if (store_task_end(a->e->store, a->row.id, state, code, reason, &err) < 0)
-        engine_store_failed("end", &err);
-    else
-        a->row.state = state;
-    engine_notify(a->e);
+    end_task(a, state, code, reason);
     /* With a result stored, the wipe's receipt is still to come. */
     if (!a->row.result_stored || a->row.wiped)
         attempt_drop(a);
@@ -187,7 +191,13 @@ void attempt_end(struct attempt *a, enum task_state state, enum err_code code, c
 void attempt_distrust(struct attempt *a, const struct err *err)
 {
     diag(DIAG_ERROR, "task %s: %s", a->row.id, err->msg);
-    attempt_end(a, TASK_REFUSED, ERR_TRUST, "%.290s", err->msg);
+    end_task(a, TASK_REFUSED, ERR_TRUST, err->msg);
+    /* What is there is evidence, so no wipe is asked for and the slot stays taken; the streams and the
+     * session's other tasks go on without it. */
+    pack_stop(a);
+    log_close(a);
+    result_stop(a);
+    attempt_phase(a, PHASE_DONE, 0);
 }
 
 /* ---- what we send ---- */
@@ -399,12 +409,9 @@ static const struct msg_attempt *listed(const struct attempt *a, const struct ms
 void attempt_follow_log(struct attempt *a)
 {
     struct err err = ERR_INIT;
-    if (log_follow(a, &err) < 0) {
-        if (err.code == ERR_HOST)
-            engine_host_reset(a->host, err.msg);
-        else
-            attempt_end(a, TASK_LOST, err.code, "%.290s", err.msg);
-    }
+    /* Ours or the network's fault: the runner keeps the log, so coming back loses nothing. */
+    if (log_follow(a, &err) < 0)
+        engine_host_reset(a->host, err.msg);
 }
 
 void attempt_send_pack(struct attempt *a)
@@ -413,8 +420,20 @@ void attempt_send_pack(struct attempt *a)
     if (attempt_set_state(a, TASK_RUNNING, "sending the source") < 0)
         return;
     attempt_phase(a, PHASE_SENDING, SEND_S);
-    if (pack_start(a, &err) < 0)
-        attempt_end(a, TASK_FAILED, err.code, "%.290s", err.msg);
+    if (pack_start(a, &err) == 0)
+        return;
+    if (err.code == ERR_HOST)
+        engine_host_reset(a->host, err.msg);
+    else
+        attempt_source_lost(a, &err);
+}
+
+void attempt_source_lost(struct attempt *a, const struct err *err)
+{
+    diag(DIAG_ERROR, "task %s: the source pack on this machine: %s", a->row.id, err->msg);
+    a->row.cancel = true;
+    attempt_set_state(a, TASK_RUNNING, "the source pack cannot be read here; cancelling");
+    attempt_send_cancel(a);
 }
 
 void attempt_ended(struct attempt *a, uint64_t log_bytes)
@@ -459,7 +478,7 @@ void attempt_welcome(struct attempt *a, const struct msg_welcome *w)
     struct err err = ERR_INIT;
     const struct msg_attempt *there = listed(a, w);
     a->cancel_sent = false;
-    if (a->phase == PHASE_SIGNING)
+    if (a->phase == PHASE_SIGNING || a->phase == PHASE_DONE)
         return;
     if (a->row.result_stored) {
         if (there != NULL) {
@@ -487,7 +506,7 @@ void attempt_welcome(struct attempt *a, const struct msg_welcome *w)
 void attempt_host_gone(struct attempt *a, const struct err *err)
 {
     char reason[301];
-    if (a->phase == PHASE_SIGNING)
+    if (a->phase == PHASE_SIGNING || a->phase == PHASE_DONE)
         return;
     pack_stop(a);
     log_stop(a);

@@ -194,6 +194,8 @@ static const struct {
 
 void attempt_message(struct attempt *a, const struct msg *m)
 {
+    if (a->phase == PHASE_DONE)
+        return; /* nothing it says is believed, or waited for */
     for (size_t i = 0; i < sizeof(legal) / sizeof(legal[0]); i++) {
         if (legal[i].type == m->type && legal[i].on[a->phase] != NULL) {
             legal[i].on[a->phase](a, m);

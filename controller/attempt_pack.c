@@ -29,7 +29,10 @@ static void on_pack_writable(void *arg)
     struct pack_sender *p = &a->pack;
     while (p->stream != NULL && p->fd >= 0) {
         if (p->chunk_off == p->chunk_len && next_chunk(a) < 0) {
-            attempt_end(a, TASK_FAILED, ERR_FAIL, "the source pack on this machine cannot be read");
+            struct err err = ERR_INIT;
+            err_errno(&err, ERR_FAIL, "%s", a->row.pack);
+            pack_stop(a);
+            attempt_source_lost(a, &err);
             return;
         }
         if (p->chunk_len == 0) { /* all sent */

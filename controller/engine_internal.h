@@ -72,7 +72,6 @@ struct engine_host {
     enum host_state state;
     unsigned tries;         /* failed connects in a row */
     struct err last;        /* why the last one failed */
-    bool key_changed;       /* the runner's key is not the pinned one: nothing more is sent there */
     uv_timer_t retry;       /* backoff, or idle disconnect */
     unsigned attempts;      /* attached to this host and not done */
     unsigned slots_used;    /* of those, how many hold a slot there */
@@ -102,7 +101,7 @@ enum phase {
     PHASE_DRAINING, /* ENDED; the rest of the log comes in */
     PHASE_FETCHING, /* the result and the patch come in */
     PHASE_STORED,   /* on disk, fsynced: WIPE sent, import running, in parallel */
-    PHASE_DONE,
+    PHASE_DONE,     /* over, but kept in the list: parked, or not trusted */
     PHASE_COUNT,
 };
 
@@ -177,6 +176,8 @@ bool attempt_unhold(struct attempt *a);
 void attempt_drop(struct attempt *a);
 int attempt_set_state(struct attempt *a, enum task_state state, const char *reason);
 void attempt_send_pack(struct attempt *a);
+/* The source cannot be read here: the attempt is cancelled and ends as any cancelled one. */
+void attempt_source_lost(struct attempt *a, const struct err *err);
 void attempt_send_cancel(struct attempt *a);
 void attempt_follow_log(struct attempt *a);
 /* The runner says that the attempt is over and how long its log is. */
