@@ -33,8 +33,10 @@ void collect_note(struct collect *c, const char *why);
 /* Puts an object into the pack unless the source pack or this one has it. */
 int object_put(struct collect *c, enum pack_type type, const void *bytes, size_t n,
                uint8_t oid[static 20], struct err *err);
-/* The same for a regular file of `size` bytes, read in pieces from `fd` at offset 0. */
-int object_put_file(struct collect *c, int fd, uint64_t size, uint8_t oid[static 20],
+/* The same in two steps for a regular file of `size` bytes, read in pieces from `fd` at offset 0. */
+int object_hash_file(struct collect *c, int fd, uint64_t size, uint8_t oid[static 20],
+                     struct err *err);
+int object_put_file(struct collect *c, int fd, uint64_t size, const uint8_t oid[static 20],
                     struct err *err);
 
 /* Walks the work tree; *ret_oid is the tree that stands there now. */

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PIECE (256u << 10)
+#define PIECE (64u << 10)
 
 static const char *const type_names[] = {
     [PACK_COMMIT] = "commit", [PACK_TREE] = "tree", [PACK_BLOB] = "blob"};
@@ -83,18 +83,23 @@ static int read_pieces(struct collect *c, int fd, uint64_t size, bool pack, stru
     return 0;
 }
 
-int object_put_file(struct collect *c, int fd, uint64_t size, uint8_t oid[static 20],
-                    struct err *err)
+int object_hash_file(struct collect *c, int fd, uint64_t size, uint8_t oid[static 20],
+                     struct err *err)
 {
     int rc = hash_begin(c, PACK_BLOB, size, err);
     if (rc == 0) {
         rc = read_pieces(c, fd, size, false, err);
     }
-    if (rc < 0) {
-        return rc;
+    if (rc == 0) {
+        hash_end(c, oid);
     }
-    hash_end(c, oid);
-    rc = object_new(c, oid, err);
+    return rc;
+}
+
+int object_put_file(struct collect *c, int fd, uint64_t size, const uint8_t oid[static 20],
+                    struct err *err)
+{
+    int rc = object_new(c, oid, err);
     if (rc <= 0) {
         return rc;
     }

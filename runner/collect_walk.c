@@ -116,6 +116,7 @@ static int keep_base(struct collect *c, struct found *f, const char *why, struct
 {
     git_tree_entry *entry = NULL;
     collect_note(c, why);
+    f->mode = 0;
     int rc = git_tree_entry_bypath(&entry, c->root, c->path);
     if (rc == GIT_ENOTFOUND) {
         return 0;
@@ -140,36 +141,44 @@ static int take_link(struct collect *c, int dirfd, struct found *f, struct err *
     return object_put(c, PACK_BLOB, target, (size_t)n, f->oid, err);
 }
 
-/* `base` is the pristine entry of this path, or NULL. */
+/* `base` is the pristine entry of this path when that was a file, or NULL. Every byte is read: a
+ * write through a mapping may leave size and times as they were, so stat proves nothing. A file too
+ * large to collect is read when it may still be the one that checkout wrote. */
+static int take_bytes(struct collect *c, int fd, const struct pristine_entry *base, uint64_t size,
+                      struct found *f, struct err *err)
+{
+    bool large = size > TREE_BLOB_MAX;
+    if (large && (base == NULL || base->size != size)) {
+        return keep_base(c, f, "larger than 256 MiB", err);
+    }
+    int rc = object_hash_file(c, fd, size, f->oid, err);
+    if (rc < 0 || (base != NULL && memcmp(f->oid, base->oid, sizeof(f->oid)) == 0)) {
+        return rc;
+    }
+    return large ? keep_base(c, f, "larger than 256 MiB", err)
+                 : object_put_file(c, fd, size, f->oid, err);
+}
+
 static int take_file(struct collect *c, int dirfd, const struct pristine_entry *base,
                      const struct stat *st, struct found *f, struct err *err)
 {
     uint32_t mode = st->st_mode & S_IXUSR ? 0100755 : 0100644;
-    bool was_file = base != NULL && S_ISREG(base->mode);
-    if (was_file && pristine_same(&c->pristine, base, st)) {
-        f->mode = base->mode;
-        memcpy(f->oid, base->oid, sizeof(f->oid));
-        return 0;
-    }
-    if (st->st_size > TREE_BLOB_MAX) {
-        return keep_base(c, f, "larger than 256 MiB", err);
-    }
     struct stat opened;
     int fd = openat(dirfd, f->name, FILE_FLAGS);
     if (fd < 0) {
         return keep_base(c, f, "not readable", err);
     }
+    if (base != NULL && (base->mode & S_IXUSR) == (mode & S_IXUSR)) {
+        mode = base->mode; /* 0100664 is an old way to say 0100644 */
+    }
     int rc;
     if (fstat(fd, &opened) < 0 || !S_ISREG(opened.st_mode) || opened.st_size != st->st_size) {
         rc = err_set(err, ERR_FAIL, "%.200s: changed while it was read", c->path);
     } else {
-        rc = object_put_file(c, fd, (uint64_t)st->st_size, f->oid, err);
+        f->mode = mode;
+        rc = take_bytes(c, fd, base, (uint64_t)st->st_size, f, err);
     }
     close(fd);
-    if (rc == 0) {
-        bool kept = was_file && (base->mode & S_IXUSR) == (mode & S_IXUSR);
-        f->mode = kept ? base->mode : mode; /* 0100664 is an old way to say 0100644 */
-    }
     return rc;
 }
 
@@ -222,7 +231,7 @@ static int take_entry(struct collect *c, const struct level *at, struct found *f
         return take_link(c, at->fd, f, err);
     }
     if (S_ISREG(st.st_mode)) {
-        return take_file(c, at->fd, base, &st, f, err);
+        return take_file(c, at->fd, base && S_ISREG(base->mode) ? base : NULL, &st, f, err);
     }
     collect_note(c, "neither a file, a link nor a directory");
     return 0;

@@ -141,8 +141,6 @@ int pristine_load(struct pristine *ret, int dirfd, struct err *err)
         goto out;
     }
     p.pool[p.pool_len] = '\0';
-    p.made_s = st.st_mtim.tv_sec;
-    p.made_ns = (uint32_t)st.st_mtim.tv_nsec;
     *ret = p;
     p = (struct pristine){0};
     rc = 0;
@@ -184,14 +182,6 @@ bool pristine_below(const struct pristine *p, const char *dir)
     memcpy(prefix + len, "/", 2);
     size_t i = lower_bound(p, prefix);
     return i < p->n && strncmp(pristine_path(p, &p->v[i]), prefix, len + 1) == 0;
-}
-
-bool pristine_same(const struct pristine *p, const struct pristine_entry *e, const struct stat *st)
-{
-    bool before = e->ctime_s < p->made_s || (e->ctime_s == p->made_s && e->ctime_ns < p->made_ns);
-    return before && e->ino == st->st_ino && e->size == (uint64_t)st->st_size &&
-           e->mtime_s == st->st_mtim.tv_sec && e->mtime_ns == (uint32_t)st->st_mtim.tv_nsec &&
-           e->ctime_s == st->st_ctim.tv_sec && e->ctime_ns == (uint32_t)st->st_ctim.tv_nsec;
 }
 
 static void put32(uint8_t **at, uint64_t v)

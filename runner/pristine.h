@@ -1,6 +1,8 @@
 /* The pristine list: every path as checkout wrote it, with the stat data it had then.
  *
- * Collect reads only files that differ from it. Made by us, kept where the agent cannot write.
+ * It tells collect what is tracked, and gives the agent's repository its index. The stat data is for
+ * that index alone: it says nothing about what a file holds now, so collect never asks it. Made by
+ * us, kept where the agent cannot write.
  * Invariant: entries stand in the order of their paths' bytes, which is git's order of an index.
  */
 #ifndef RUNNER_PRISTINE_H
@@ -28,8 +30,6 @@ struct pristine {
     struct pristine_entry *v; /* owned */
     char *pool;               /* owned */
     size_t n, cap, pool_len, pool_cap;
-    int64_t made_s; /* when the list was finished, by the file system's own clock */
-    uint32_t made_ns;
 };
 
 /* Appends; paths must come in order. `st` NULL: no stat data (gitlinks). */
@@ -45,10 +45,6 @@ int pristine_load(struct pristine *ret, int dirfd, struct err *err);
 const struct pristine_entry *pristine_find(const struct pristine *p, const char *path);
 /* Does a path begin with `dir` and a slash? */
 bool pristine_below(const struct pristine *p, const char *dir);
-/* True when the file is surely the one that checkout wrote: everything that stat shows is the same,
- * and its change time lies before the list was finished, hence before anyone else could write. */
-bool pristine_same(const struct pristine *p, const struct pristine_entry *e, const struct stat *st);
-
 /* Writes the list as a git index (version 2) for the agent's repository. */
 int pristine_write_index(const struct pristine *p, int dirfd, const char *name, struct err *err);
 

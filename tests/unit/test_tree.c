@@ -2,6 +2,7 @@
  * nothing may run. */
 #include "runner/tree.h"
 
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "tests/unit/git_fixture.h"
@@ -28,6 +29,22 @@ static int setup(void **state)
     sh(&b->t, "mkdir base.git task made; git init -q src");
     *state = b;
     return 0;
+}
+
+/* On a tmpfs, as an attempt's disk often is. Without one the test still holds, and proves less. */
+static int setup_on_tmpfs(void **state)
+{
+    const char *tmp = getenv("TMPDIR");
+    char before[256];
+    snprintf(before, sizeof(before), "%s", tmp ? tmp : "");
+    if (access("/dev/shm", W_OK) == 0)
+        setenv("TMPDIR", "/dev/shm", 1);
+    int rc = setup(state);
+    if (tmp)
+        setenv("TMPDIR", before, 1);
+    else
+        unsetenv("TMPDIR");
+    return rc;
 }
 
 static int teardown(void **state)
@@ -166,6 +183,38 @@ static void same_size_same_second_is_noticed(void **state)
               "task/f$i; done");
     collect(b);
     assert_non_null(strstr(changes(b), "M f1\nM f2\nM f3\nM f4\nM f5\nM f6\nM f7\nM f8"));
+}
+
+static void stat_part(struct bed *b, const char *name, struct stat *st)
+{
+    char path[160];
+    snprintf(path, sizeof(path), "%s/%s", b->task, name);
+    assert_int_equal(stat(path, st), 0);
+}
+
+/* A write through a shared mapping that was read before leaves both times of a tmpfs's file as they
+ * were: nothing that stat shows tells of it. Thousands of files, so that the list is younger than the first of them. */
+static void a_write_through_a_mapping_is_noticed(void **state)
+{
+    struct bed *b = *state;
+    struct stat before, after;
+    char path[160];
+    make_source(b, "mkdir d; i=0; while [ $i -lt 5000 ]; do echo $i >d/f$i; i=$((i+1)); done; "
+                   "echo hello >a");
+    assert_ok(checkout(b));
+    stat_part(b, "a", &before);
+    snprintf(path, sizeof(path), "%s/a", b->task);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    volatile char *map = mmap(NULL, 6, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    assert_ptr_not_equal(map, MAP_FAILED);
+    assert_int_equal(map[0], 'h');
+    map[0] = 'j';
+    munmap((void *)(uintptr_t)map, 6);
+    close(fd);
+    stat_part(b, "a", &after);
+    assert_int_equal(before.st_size, after.st_size);
+    collect(b);
+    assert_string_equal(changes(b), "M a");
 }
 
 static void ignored_files_stay_unless_tracked(void **state)
@@ -361,6 +410,8 @@ int main(void)
         T(an_untouched_tree_is_unchanged),
         T(every_kind_of_change_comes_back),
         T(same_size_same_second_is_noticed),
+        cmocka_unit_test_setup_teardown(a_write_through_a_mapping_is_noticed, setup_on_tmpfs,
+                                        teardown),
         T(ignored_files_stay_unless_tracked),
         T(nothing_of_the_agents_runs),
         T(submodule_links_are_kept_never_made),
