@@ -144,7 +144,11 @@ UseDNS no
 PermitRootLogin yes
 LogLevel VERBOSE
 MaxStartups 100
+SetEnv HOME=$1/host/empty
 TEXT
+    # sshd runs the forced command by the account's login shell, and a bash there would read the start-up
+    # files of whoever runs this, for every single channel.
+    mkdir -p "$1/host/empty"
 }
 
 throwaway_listens()
