@@ -223,37 +223,45 @@ static void read_out(struct attempt *a, enum pipe_role role, int reads)
         pipe_close(a, role);
 }
 
-/* Records as they are whole. Before a step's end is noted, what it printed is taken. */
-static void read_status(struct attempt *a)
+/* One record. Before a step's end is noted, what it printed is taken. False when it is not ours. */
+static bool take_record(struct attempt *a, const struct warden_step *w)
+{
+    bool kind = w->kind == STEP_SETUP || w->kind == STEP_COMMAND || w->kind == STEP_TEST;
+    struct step_result *s = kind ? attempt_step(a, (enum step_kind)w->kind, w->index) : NULL;
+    if (!s || !step_legal(a, w, s))
+        return false;
+    if (!w->ended) {
+        step_begins(a, w, s);
+        return true;
+    }
+    read_out(a, PIPE_OUT, READS_A_DRAIN);
+    read_out(a, PIPE_ERR, READS_A_DRAIN);
+    step_ends(a, w, s);
+    return true;
+}
+
+/* A batch of records, as they are whole. True when some were taken and more may follow at once. */
+static bool read_status(struct attempt *a)
 {
     struct warden_step steps[STATUS_BATCH];
     struct attempt_pipe *p = a->pipes[PIPE_STATUS];
     ssize_t n = p ? read_fd(p->fd, steps, sizeof steps) : -1;
     if (!p || (n < 0 && errno == EAGAIN))
-        return;
+        return false;
     if (n <= 0 || n % (ssize_t)sizeof *steps != 0) {
         if (n > 0)
             attempt_set_error(a, "a torn record from the jail's first process");
         pipe_close(a, PIPE_STATUS);
-        return;
+        return false;
     }
     for (size_t i = 0; i < (size_t)n / sizeof *steps; i++) {
-        const struct warden_step *w = &steps[i];
-        bool kind = w->kind == STEP_SETUP || w->kind == STEP_COMMAND || w->kind == STEP_TEST;
-        struct step_result *s = kind ? attempt_step(a, (enum step_kind)w->kind, w->index) : NULL;
-        if (!s || !step_legal(a, w, s)) {
+        if (!take_record(a, &steps[i])) {
             attempt_set_error(a, "a wrong record from the jail's first process");
             pipe_close(a, PIPE_STATUS);
-            return;
+            return false;
         }
-        if (!w->ended) {
-            step_begins(a, w, s);
-            continue;
-        }
-        read_out(a, PIPE_OUT, READS_A_DRAIN);
-        read_out(a, PIPE_ERR, READS_A_DRAIN);
-        step_ends(a, w, s);
     }
+    return true;
 }
 
 static void on_pipe(uv_poll_t *poll, int status, int events)
@@ -261,7 +269,7 @@ static void on_pipe(uv_poll_t *poll, int status, int events)
     struct attempt_pipe *p = poll->data;
     struct attempt *a = p->attempt;
     enum pipe_role role = p->role;
-    read_status(a);
+    (void)read_status(a);
     if (role != PIPE_STATUS)
         read_out(a, role, READS_A_TURN);
     if (a->spool && a->at == AT_RUNNING)
@@ -301,13 +309,8 @@ int attempt_pipes_open(struct attempt *a, int *fds, size_t nfds, struct err *err
 
 void attempt_pipes_drain(struct attempt *a)
 {
-    while (a->pipes[PIPE_STATUS] && a->at == AT_RUNNING) {
-        struct attempt_pipe *before = a->pipes[PIPE_STATUS];
-        size_t noted = spool_bytes(a->spool);
-        read_status(a);
-        if (a->pipes[PIPE_STATUS] == before && spool_bytes(a->spool) == noted)
-            break;
-    }
+    while (a->at == AT_RUNNING && read_status(a))
+        ;
     read_out(a, PIPE_OUT, READS_A_DRAIN * 16);
     read_out(a, PIPE_ERR, READS_A_DRAIN * 16);
     attempt_pipes_close(a);

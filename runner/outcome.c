@@ -11,23 +11,28 @@
 /* A tmpfs is full when not even one more file fits, which is a little before its last byte. */
 #define DISK_SLACK (256u << 10)
 
+static bool judged(const struct step_result *s)
+{
+    return s->kind == STEP_SETUP || s->kind == STEP_COMMAND || s->kind == STEP_TEST;
+}
+
 static const struct step_result *first_failed(const struct outcome_facts *f)
 {
     for (size_t i = 0; i < f->nsteps; i++) {
         const struct step_result *s = &f->steps[i];
-        bool judged = s->kind == STEP_SETUP || s->kind == STEP_COMMAND || s->kind == STEP_TEST;
-        if (judged && s->ran && (s->exit != 0 || s->signal != 0))
+        if (judged(s) && s->ran && (s->exit != 0 || s->signal != 0))
             return s;
     }
     return NULL;
 }
 
-static bool command_ran(const struct outcome_facts *f)
+/* When the jail's first process ended well, it started every step and said so. */
+static const struct step_result *first_unrun(const struct outcome_facts *f)
 {
     for (size_t i = 0; i < f->nsteps; i++)
-        if (f->steps[i].kind == STEP_COMMAND)
-            return f->steps[i].ran;
-    return false;
+        if (judged(&f->steps[i]) && !f->steps[i].ran)
+            return &f->steps[i];
+    return NULL;
 }
 
 static void step_reason(const struct step_result *s, char *out, size_t size)
@@ -97,6 +102,7 @@ enum outcome outcome_judge(const struct outcome_facts *f, char reason[static OUT
 {
     const size_t size = OUTCOME_REASON_SIZE;
     const struct step_result *failed = first_failed(f);
+    const struct step_result *unrun = first_unrun(f);
     bool broken = f->error[0] || f->run_exit != 0 || f->run_signal != 0;
     reason[0] = 0;
     if (f->cancelled) {
@@ -117,6 +123,11 @@ enum outcome outcome_judge(const struct outcome_facts *f, char reason[static OUT
         text_line(reason, size, f->error, strlen(f->error));
         return OUTCOME_ERROR;
     }
+    if (!broken && unrun) {
+        text_linef(reason, size, "the jail ended well, but %s '%.120s' never ran",
+                   step_kind_names[unrun->kind], unrun->name);
+        return OUTCOME_ERROR;
+    }
     if (failed) {
         step_reason(failed, reason, size);
         append_pids(f, reason, size);
@@ -125,10 +136,6 @@ enum outcome outcome_judge(const struct outcome_facts *f, char reason[static OUT
     if (broken) {
         snprintf(reason, size, "the jail's first process ended early (exit %d, signal %d)",
                  f->run_exit, f->run_signal);
-        return OUTCOME_ERROR;
-    }
-    if (!command_ran(f)) {
-        snprintf(reason, size, "the command was never started");
         return OUTCOME_ERROR;
     }
     return OUTCOME_SUCCEEDED;

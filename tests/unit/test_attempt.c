@@ -2,6 +2,9 @@
  * on one side of socketpairs, struct warden_request and warden_reply on the other. */
 #include "tests/unit/attempt_fixture.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 /* ---- stretches of a life ---- */
 
 static void to_pack(struct fixture *f)
@@ -384,6 +387,52 @@ static void forged_status_records_are_no_success(void **state)
     fetch(f, OUTCOME_ERROR, "patch");
 }
 
+/* The spool's file system is full: notes leave no trace in it, and still no record may be lost when
+ * the jail's end is heard of before they were read. */
+static void records_outlive_a_full_spool(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit was, full;
+    enum { TESTS = 60 };
+    for (int i = 1; i < TESTS; i++)
+        strv_add(&f->task.tests, "make check");
+    to_running(f);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+    full = (struct rlimit){spool_bytes(f->slots[0].spool), was.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &full), 0);
+    for (unsigned i = 0; i < 2 * (TESTS + 2); i++) {
+        unsigned at = i / 2;
+        struct warden_step s = {.kind = at == 0   ? STEP_SETUP
+                                        : at == 1 ? STEP_COMMAND
+                                                  : STEP_TEST,
+                                .index = at < 2 ? 0 : at - 2,
+                                .ended = i % 2};
+        s.exit = at == TESTS + 1 && s.ended ? 3 : 0; /* the very last one fails */
+        print(f, 2, &s, sizeof s);
+    }
+    end_phase(f, WARDEN_RUN, 0, -1);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+    const struct attempt *a = &f->slots[0];
+    for (size_t i = 1; i < a->nsteps - 1; i++)
+        assert_true(a->steps[i].ran);
+    assert_int_equal(a->steps[a->nsteps - 2].exit, 3);
+}
+
+/* A jail that ended well says of every test that it ran; one that does not was not heard whole. */
+static void a_test_that_never_ran_is_no_success(void **state)
+{
+    struct fixture *f = *state;
+    strv_add(&f->task.tests, "make more");
+    to_running(f);
+    run_steps(f); /* not the second test */
+    end_phase(f, WARDEN_RUN, 0, -1);
+    collect_patch(f);
+    expect(f, &f->control, MSG_ENDED);
+    fetch(f, OUTCOME_ERROR, "patch");
+    assert_non_null(strstr(f->result.reason, "make more"));
+}
+
 static void bad_collectors_lose_no_result(void **state)
 {
     static const char *const said[] = {
@@ -577,6 +626,8 @@ int main(void)
         T(out_of_time_saves_the_work),
         T(a_warden_that_does_not_kill_is_fatal),
         T(forged_status_records_are_no_success),
+        T(records_outlive_a_full_spool),
+        T(a_test_that_never_ran_is_no_success),
         T(bad_collectors_lose_no_result),
         T(a_wipe_that_fails_taints_the_slot),
         T(messages_out_of_phase_are_refused),

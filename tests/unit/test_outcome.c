@@ -101,6 +101,16 @@ static void a_broken_jail_is_no_success(void **state)
     f.run_signal = 0;
     steps[2].ran = false; /* a jail that ran nothing proves nothing */
     assert_int_equal(outcome_judge(&f, reason), OUTCOME_ERROR);
+    steps[2].ran = true;
+    steps[3].ran = false; /* nor does one whose tests were never heard of */
+    assert_int_equal(outcome_judge(&f, reason), OUTCOME_ERROR);
+    assert_string_equal(reason, "the jail ended well, but test 'step3' never ran");
+    steps[2].exit = 1;
+    assert_int_equal(outcome_judge(&f, reason), OUTCOME_ERROR);
+    f.run_exit = 1; /* a setup line that fails ends the run: then the rest does not run */
+    steps[2].exit = 0;
+    steps[1].exit = 2;
+    assert_int_equal(outcome_judge(&f, reason), OUTCOME_FAILED);
 }
 
 int main(void)
