@@ -146,6 +146,25 @@ static void kernel_is_shut(void **state)
          "1000\ns\n");
 }
 
+/* Pid 1 has the job's user id, and what it is limited to the tests inherit. */
+static void first_process_keeps_its_limits(void **state)
+{
+    struct jail_fixture *f = *state;
+    struct ran r;
+    long before = 0, after = 0;
+    NEED_JAIL(f);
+    if (access("/usr/bin/prlimit", X_OK) < 0)
+        skip();
+    strv_add(&f->task.tests, "ulimit -Hn");
+    fixture_sh(f, "ulimit -Hn; prlimit --pid=1 --nofile=64:64", &r);
+    assert_non_null(strstr(buf_str(&r.err), "Operation not permitted"));
+    assert_int_equal(sscanf(buf_str(&r.out), "%ld %ld", &before, &after), 2);
+    assert_int_equal(after, before);
+    ran_done(&r);
+    strv_done(&f->task.tests);
+    says(f, "prlimit --nofile=100:100 sh -c 'ulimit -Hn'", "100\n");
+}
+
 static void host_is_out_of_sight(void **state)
 {
     struct jail_fixture *f = *state;
@@ -321,6 +340,7 @@ int main(void)
         JAIL_TEST(failed_setup),
         JAIL_TEST(bad_commands),
         JAIL_TEST(kernel_is_shut),
+        JAIL_TEST(first_process_keeps_its_limits),
         JAIL_TEST(host_is_out_of_sight),
         JAIL_TEST(only_loopback),
         JAIL_TEST(disk_is_bounded),

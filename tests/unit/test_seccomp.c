@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -38,6 +40,16 @@ static const struct probe probes[] = {
     {"AF_ALG", SYS_socket, {AF_ALG, SOCK_SEQPACKET, 0}, EPERM},
     {"AF_KEY", SYS_socket, {AF_KEY, SOCK_RAW, 2}, EPERM},
     {"AF_VSOCK, high bits", SYS_socket, {(1l << 32) | AF_VSOCK, SOCK_STREAM, 0}, EPERM},
+    {"TCP by name", SYS_socket, {AF_INET, SOCK_STREAM, IPPROTO_TCP}, 0},
+    {"UDP by name", SYS_socket, {AF_INET, SOCK_DGRAM, IPPROTO_UDP}, 0},
+    {"UDP, high bits", SYS_socket, {AF_INET, SOCK_DGRAM, (1l << 32) | IPPROTO_UDP}, 0},
+    {"MPTCP", SYS_socket, {AF_INET, SOCK_STREAM, 262}, 0},
+    {"ICMP", SYS_socket, {AF_INET, SOCK_DGRAM, IPPROTO_ICMP}, ENOSYS},
+    {"ICMPv6", SYS_socket, {AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6}, ENOSYS},
+    {"SCTP", SYS_socket, {AF_INET, SOCK_STREAM, IPPROTO_SCTP}, ENOSYS},
+    {"UDP-Lite", SYS_socket, {AF_INET6, SOCK_DGRAM, IPPROTO_UDPLITE}, ENOSYS},
+    {"SCTP, high bits", SYS_socket, {AF_INET, SOCK_STREAM, (1l << 32) | IPPROTO_SCTP}, ENOSYS},
+    {"raw", SYS_socket, {AF_INET, SOCK_RAW, IPPROTO_RAW}, ENOSYS},
     {"socketpair AF_UNIX", SYS_socketpair, {AF_UNIX, SOCK_STREAM, 0, 0}, EFAULT},
     {"socketpair AF_TIPC", SYS_socketpair, {AF_TIPC, SOCK_STREAM, 0, 0}, EPERM},
     {"mount", SYS_mount, {0}, EPERM},
@@ -70,6 +82,11 @@ static const struct probe probes[] = {
     {"TIOCSTI, high bits", SYS_ioctl, {-1, (1l << 32) | TIOCSTI, 0}, EPERM},
     {"TIOCLINUX", SYS_ioctl, {-1, 0x541C, 0}, EPERM},
     {"TIOCGWINSZ", SYS_ioctl, {-1, TIOCGWINSZ, 0}, EBADF},
+    {"prlimit64 of oneself", SYS_prlimit64, {0, RLIMIT_CORE, 0, 0}, 0},
+    {"prlimit64 of pid 1", SYS_prlimit64, {1, RLIMIT_CORE, 0, 0}, EPERM},
+    {"prlimit64 of a child", SYS_prlimit64, {-1, RLIMIT_CORE, 0, 0}, EPERM},
+    {"io_setup", SYS_io_setup, {1, 0}, ENOSYS},
+    {"io_submit", SYS_io_submit, {0, 0, 0}, ENOSYS},
     {"an unknown call", SYS_getpid + 5000, {0}, ENOSYS},
 };
 
