@@ -32,6 +32,15 @@ ended_once()
     [ "$(grep -c '^once$' ended)" -eq 1 ] || { echo "ran $(grep -c '^once$' ended) times"; cat ended; return 1; }
 }
 
+# kill -9, and gone: its lock is free only then.
+engine_kill()
+{
+    local pid
+    pid=$(engine_pid)
+    kill -9 "$pid" 2>/dev/null || true
+    throwaway_wait 10 throwaway_gone "$pid"
+}
+
 engine_revive()
 {
     creel serve --idle-exit 5 </dev/null >>engine.out 2>&1 3>&- &
@@ -91,7 +100,7 @@ engine_revive()
     for delay in 0 0.02 0.05 0.08 0.12 0.16 0.2 0.25 0.3 0.4 0.5 0.7 0.9; do
         id=$(detached -- sh -c 'echo once; echo work >work.txt; sleep 0.3')
         sleep $delay
-        kill -9 "$(engine_pid)" 2>/dev/null || true
+        engine_kill
         engine_revive
         ended_once "$id" || { echo "killed after $delay s"; return 1; }
         wait_receipt "$id" || { echo "no receipt, killed after $delay s"; return 1; }
@@ -106,7 +115,7 @@ engine_revive()
         until in_state "$id" $state $FINAL || [ $throwaway_tries -gt 200 ]; do
             throwaway_tries=$((throwaway_tries + 1))
         done
-        kill -9 "$(engine_pid)" 2>/dev/null || true
+        engine_kill
         engine_revive
         ended_once "$id" || { echo "killed at $state"; return 1; }
     done
@@ -115,7 +124,7 @@ engine_revive()
 @test "the engine and its host's sessions killed together" {
     id=$(detached -- sh -c "echo once; $(ticks 40)")
     sleep 0.7
-    kill -9 "$(engine_pid)"
+    engine_kill
     throwaway_sshd_end "$E2E"
     sshd_again
     engine_revive
