@@ -112,7 +112,9 @@ meson_tests()
     shift 2
     meson test -C "$meson_dir" --no-rebuild --print-errorlogs "$@" >"$meson_dir/tests.log" 2>&1 ||
         grep -v '^ *[0-9]*/[0-9]* .* OK ' "$meson_dir/tests.log" | tail -n 80
-    sed -n 's|^ *[0-9]*/[0-9]* \(.*\)$|\1|p' "$meson_dir/tests.log" >"$meson_dir/tests.lines"
+    # The summary at the end repeats the failures.
+    sed -n -e '/^Summary of Failures/q' -e 's|^ *[0-9]*/[0-9]* \(.*\)$|\1|p' "$meson_dir/tests.log" \
+        >"$meson_dir/tests.lines"
     while IFS= read -r meson_line; do
         meson_name=$(printf '%s' "$meson_line" | sed 's/  *\(OK\|FAIL\|SKIP\|TIMEOUT\|ERROR\|EXPECTEDFAIL\).*//; s|^.*:fuzz-corpus / |corpus of |; s|^.* / ||')
         case $meson_line in
