@@ -7,18 +7,43 @@
 #include "common/secret.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <sodium.h>
+
+/* Too little for a file. A program that core_pattern pipes to gets the dump whatever the limit is,
+ * but at exactly this value the kernel does not start it (core(5)). */
+#define CORE_LIMIT 1
+
+int core_dumps_off(void)
+{
+    struct rlimit off = {CORE_LIMIT, CORE_LIMIT};
+    if (setrlimit(RLIMIT_CORE, &off) == 0)
+        return 0;
+    /* Someone set 0 before, and it takes a capability to raise it. */
+    off = (struct rlimit){0, 0};
+    return errno == EPERM ? setrlimit(RLIMIT_CORE, &off) : -1;
+}
+
+bool core_dumps_piped(void)
+{
+    char first = 0;
+    int fd = open("/proc/sys/kernel/core_pattern", O_RDONLY | O_CLOEXEC);
+    bool read_it = fd >= 0 && read(fd, &first, 1) == 1;
+    if (fd >= 0)
+        close(fd);
+    return read_it && (first == '|' || first == '@');
+}
 
 int process_harden(struct err *err)
 {
     if (sodium_init() < 0)
         return err_set(err, ERR_FAIL, "libsodium cannot start: no source of randomness");
-    const struct rlimit none = {0, 0};
-    if (setrlimit(RLIMIT_CORE, &none) != 0)
+    if (core_dumps_off() != 0)
         return err_errno(err, ERR_FAIL, "cannot turn core dumps off");
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
         return err_errno(err, ERR_FAIL, "cannot make the process not dumpable");

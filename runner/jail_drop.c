@@ -19,6 +19,7 @@
 #include <linux/securebits.h>
 
 #include "common/file.h"
+#include "common/secret.h"
 #include "runner/jail_ops.h"
 #include "runner/landlock.h"
 
@@ -66,7 +67,6 @@ static int set_rlimits(const struct policy *policy, bool cgroup)
         int resource;
         rlim_t soft, hard;
     } rows[] = {
-        {RLIMIT_CORE, 0, 0},
         {RLIMIT_NOFILE, 4096, 65536},
         {RLIMIT_NPROC, pids, pids},
         {RLIMIT_FSIZE, file, file},
@@ -149,6 +149,21 @@ static int check_dropped(struct err *err)
     return jail_check_status(text, err);
 }
 
+/* A dump of a job is its memory, and a program that core_pattern names gets it as the host's root. */
+static int no_cores(struct err *err)
+{
+    struct rlimit core;
+    if (core_dumps_off() < 0 || getrlimit(RLIMIT_CORE, &core) < 0)
+        return err_errno(err, ERR_FAIL, "the jail cannot turn core dumps off");
+    if (core.rlim_max == 0 && core_dumps_piped())
+        return err_set(
+            err, ERR_FAIL,
+            "a core dump would leave the jail: kernel.core_pattern pipes it to a program, "
+            "which a hard limit of 0 on core files does not stop: start the runner with "
+            "a hard limit of 1 or more");
+    return 0;
+}
+
 int jail_drop(const struct jail_spec *spec, struct err *err)
 {
     int program = spec->phase == WARDEN_RUN ? -1 : spec->tool;
@@ -158,12 +173,15 @@ int jail_drop(const struct jail_spec *spec, struct err *err)
         return err_errno(err, ERR_FAIL, "the jail cannot leave the session keyring");
     if (set_rlimits(&spec->task->policy, spec->cgroup >= 0) < 0)
         return err_errno(err, ERR_FAIL, "the jail's resource limits cannot be set");
+    int rc = no_cores(err);
+    if (rc < 0)
+        return rc;
     if (drop_identity(spec->rooted) < 0)
         return err_errno(err, ERR_FAIL, "the jail cannot drop its privileges");
     /* After the last change of identity: such a change would clear the first and reset the other. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
         return err_errno(err, ERR_FAIL, "the jail's first process cannot hide itself");
-    int rc = landlock_apply(jail_writable(spec->phase), program, err);
+    rc = landlock_apply(jail_writable(spec->phase), program, err);
     if (rc == 0)
         rc = seccomp_apply(spec->filter, err);
     return rc ? rc : check_dropped(err);

@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -99,6 +100,19 @@ static int deny_families(scmp_filter_ctx ctx)
     return rc;
 }
 
+/* The limit on core dumps stays what jail_drop.c made it: lowered to 0 it would start the program
+ * that the host's core_pattern names. Programs that turn their dumps off get what they want, so they
+ * are told that it worked; some end when it does not. */
+static int keep_core_limit(scmp_filter_ctx ctx)
+{
+    const uint32_t done = SCMP_ACT_ERRNO(0);
+    int rc = seccomp_rule_add(ctx, done, SCMP_SYS(setrlimit), 1, INT_IS(0, RLIMIT_CORE));
+    if (rc == 0)
+        rc = seccomp_rule_add(ctx, done, SCMP_SYS(prlimit64), 3, SCMP_A0(SCMP_CMP_EQ, 0),
+                              INT_IS(1, RLIMIT_CORE), SCMP_A2(SCMP_CMP_NE, 0));
+    return rc;
+}
+
 static int deny_rules(scmp_filter_ctx ctx)
 {
     const uint32_t eperm = SCMP_ACT_ERRNO(EPERM);
@@ -116,6 +130,8 @@ static int deny_rules(scmp_filter_ctx ctx)
      * inherit. Junk in the upper half only denies more. */
     if (rc == 0)
         rc = seccomp_rule_add(ctx, eperm, SCMP_SYS(prlimit64), 1, SCMP_A0(SCMP_CMP_NE, 0));
+    if (rc == 0)
+        rc = keep_core_limit(ctx);
     return rc ? rc : deny_families(ctx);
 }
 

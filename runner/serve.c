@@ -21,6 +21,7 @@
 #include "common/clock.h"
 #include "common/diag.h"
 #include "common/file.h"
+#include "common/secret.h"
 #include "runner/channels.h"
 #include "runner/listener.h"
 #include "runner/privileges.h"
@@ -182,6 +183,15 @@ static void kernel_name(char *out, size_t size)
         text_linef(out, size, "%s %s %s", u.sysname, u.release, u.machine);
 }
 
+/* What a jail cannot see to by itself, the operator should know. */
+static void warn_of_cores(void)
+{
+    if (core_dumps_piped())
+        diag(DIAG_WARN,
+             "kernel.core_pattern hands core dumps to a program that runs as root: jails "
+             "keep theirs from it, but a host for tasks is better without");
+}
+
 static void raise_files(void)
 {
     struct rlimit r;
@@ -312,6 +322,7 @@ static int start(struct serve *sv, struct err *err)
         return r;
     kernel_name(sv->kernel, sizeof sv->kernel);
     raise_files();
+    warn_of_cores();
     return start_loop(sv, err);
 }
 

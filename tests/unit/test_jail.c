@@ -165,6 +165,21 @@ static void first_process_keeps_its_limits(void **state)
     says(f, "prlimit --nofile=100:100 sh -c 'ulimit -Hn'", "100\n");
 }
 
+/* 1 is what keeps a core from a program that core_pattern pipes to: 0 does not. A limit of the
+ * shell's own unit would hide it. */
+static void no_core_leaves(void **state)
+{
+    struct jail_fixture *f = *state;
+    NEED_JAIL(f);
+    says(f,
+         "grep 'core file' /proc/self/limits | tr -s ' '; grep -c . /proc/sys/kernel/core_pattern",
+         "Max core file size 1 1 bytes \n1\n");
+    /* Nor may a job lower it again, and programs that try go on. */
+    says(f, "ulimit -c 0 && ulimit -S -c 0 && grep 'core file' /proc/self/limits | tr -s ' '",
+         "Max core file size 1 1 bytes \n");
+    says(f, "cd /tmp; sh -c 'kill -SEGV $$'; ls", "");
+}
+
 static void host_is_out_of_sight(void **state)
 {
     struct jail_fixture *f = *state;
@@ -341,6 +356,7 @@ int main(void)
         JAIL_TEST(bad_commands),
         JAIL_TEST(kernel_is_shut),
         JAIL_TEST(first_process_keeps_its_limits),
+        JAIL_TEST(no_core_leaves),
         JAIL_TEST(host_is_out_of_sight),
         JAIL_TEST(only_loopback),
         JAIL_TEST(disk_is_bounded),

@@ -22,6 +22,8 @@
 
 #include "runner/seccomp.h"
 
+#define NO_ERROR (-1) /* must succeed */
+
 struct probe {
     const char *what;
     long nr, args[4];
@@ -85,6 +87,9 @@ static const struct probe probes[] = {
     {"prlimit64 of oneself", SYS_prlimit64, {0, RLIMIT_CORE, 0, 0}, 0},
     {"prlimit64 of pid 1", SYS_prlimit64, {1, RLIMIT_CORE, 0, 0}, EPERM},
     {"prlimit64 of a child", SYS_prlimit64, {-1, RLIMIT_CORE, 0, 0}, EPERM},
+    {"a core limit", SYS_prlimit64, {0, RLIMIT_CORE, 1, 0}, NO_ERROR},
+    {"a core limit, high bits", SYS_prlimit64, {0, (1l << 32) | RLIMIT_CORE, 1, 0}, NO_ERROR},
+    {"another limit", SYS_prlimit64, {0, RLIMIT_DATA, 1, 0}, EFAULT},
     {"io_setup", SYS_io_setup, {1, 0}, ENOSYS},
     {"io_submit", SYS_io_submit, {0, 0, 0}, ENOSYS},
     {"an unknown call", SYS_getpid + 5000, {0}, ENOSYS},
@@ -94,6 +99,8 @@ static bool held(const struct probe *p)
 {
     errno = 0;
     syscall(p->nr, p->args[0], p->args[1], p->args[2], p->args[3]);
+    if (p->due == NO_ERROR)
+        return errno == 0;
     if (p->due)
         return errno == p->due;
     return errno != EPERM && errno != ENOSYS;

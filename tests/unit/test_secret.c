@@ -19,13 +19,13 @@
 static int hardened(void)
 {
     struct err err = ERR_INIT;
-    struct rlimit core = {1, 1};
+    struct rlimit core = {0, 0};
     struct sigaction pipe_action;
     if (process_harden(&err) != 0)
         return 1;
     if (prctl(PR_GET_DUMPABLE) != 0)
         return 2;
-    if (getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_cur != 0 || core.rlim_max != 0)
+    if (getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_cur != 1 || core.rlim_max != 1)
         return 3;
     if (sigaction(SIGPIPE, NULL, &pipe_action) != 0 || pipe_action.sa_handler != SIG_IGN)
         return 4;
