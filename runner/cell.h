@@ -26,7 +26,7 @@ struct cell_setup {
     const struct seccomp_filter *filter;
     const struct cgroup_tree *cgroups;
     int tool;
-    unsigned slot;
+    unsigned slot, slots; /* which, of how many */
     bool rooted; /* the caller is root: ids of a range of its own, else only the caller's own id */
 };
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,9 +24,11 @@
 #include "runner/jail_ops.h"
 #include "runner/sys.h"
 
-#define STAGE     "/tmp" /* where the room is put together before it becomes our root */
-#define ROOM_OPTS "size=4m,nr_inodes=1024,mode=0755"
-#define OOM_SCORE "800"
+#define STAGE             "/tmp" /* where the room is put together before it becomes our root */
+#define ROOM_OPTS         "size=4m,nr_inodes=1024,mode=0755"
+#define OOM_SCORE         "800"
+#define INOTIFY_INSTANCES 64
+#define INOTIFY_WATCHES   65536
 
 struct keeper {
     const struct keeper_setup *setup;
@@ -94,6 +97,42 @@ out:
     return rc;
 }
 
+/* This cell's part of one of the host's ceilings: half stays the host's, the slots share the rest. */
+static uint64_t share(const char *path, unsigned slots, uint64_t most)
+{
+    char text[32];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    fd_close(&fd);
+    text[n > 0 ? n : 0] = 0;
+    uint64_t part = strtoull(text, NULL, 10) / 2 / (slots ? slots : 1);
+    return part > most ? most : part > 0 ? part : 1;
+}
+
+/* What the kernel counts for whoever made the namespace, root that is: without ceilings of its own a
+ * jail could use up the host's. Most of all no user namespaces: a second bar beside the system call
+ * filter. */
+static int set_ceilings(unsigned slots, struct err *err)
+{
+    const struct {
+        const char *path;
+        uint64_t value;
+    } rows[] = {
+        {"/proc/sys/user/max_user_namespaces", 0},
+        {"/proc/sys/user/max_inotify_instances",
+         share("/proc/sys/fs/inotify/max_user_instances", slots, INOTIFY_INSTANCES)},
+        {"/proc/sys/user/max_inotify_watches",
+         share("/proc/sys/fs/inotify/max_user_watches", slots, INOTIFY_WATCHES)},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[24];
+        snprintf(text, sizeof text, "%" PRIu64, rows[i].value);
+        if (write_text(rows[i].path, text) < 0 && errno != ENOENT)
+            return err_errno(err, ERR_FAIL, "the jail's ceiling %s cannot be set", rows[i].path);
+    }
+    return 0;
+}
+
 static int take_identity(const struct keeper_setup *s, struct err *err)
 {
     if (s->cell->rooted) {
@@ -105,10 +144,9 @@ static int take_identity(const struct keeper_setup *s, struct err *err)
     /* When memory runs out, an attempt goes before anything else on the host. */
     prctl(PR_SET_DUMPABLE, 1);
     write_text("/proc/self/oom_score_adj", OOM_SCORE);
-    /* A second bar to user namespaces in the jail, beside the system call filter. */
-    write_text("/proc/sys/user/max_user_namespaces", "0");
+    int rc = set_ceilings(s->cell->slots, err);
     prctl(PR_SET_DUMPABLE, 0);
-    return 0;
+    return rc;
 }
 
 /* The tree that jails start from: base list over a fresh tmpfs. */

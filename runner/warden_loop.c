@@ -93,6 +93,7 @@ static int on_open(struct turn *t, struct err *err)
         .cgroups = &w->cgroups,
         .tool = w->setup->tool,
         .slot = (unsigned)(t->slot - w->slots),
+        .slots = w->setup->slots,
         .rooted = w->rooted,
     };
     rc = cell_open(&setup, &t->slot->cell, &pack, err);

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <signal.h>
+#include <sys/inotify.h>
 
 #define NEED_JAIL(f)      \
     do {                  \
@@ -262,6 +263,42 @@ static void processes_are_bounded(void **state)
     ran_done(&r);
 }
 
+/* Watchers are counted for whoever made the jail: for root, where the runner is root's. */
+static void watchers_are_bounded(void **state)
+{
+    struct jail_fixture *f = *state;
+    struct ran r;
+    int got, most = 0, held[4096];
+    NEED_JAIL(f);
+    if (access("/usr/bin/python3", X_OK) < 0)
+        skip();
+    while (most < (int)(sizeof held / sizeof *held) &&
+           (held[most] = inotify_init1(IN_CLOEXEC)) >= 0)
+        most++;
+    for (int i = 0; i < most; i++)
+        close(held[i]);
+    fixture_sh(f,
+               "/usr/bin/python3 -c 'import ctypes\nc=ctypes.CDLL(None)\nn=0\n"
+               "while n < 4000 and c.inotify_init()>=0: n+=1\nprint(n)'; "
+               "cat /proc/sys/user/max_inotify_instances /proc/sys/user/max_inotify_watches",
+               &r);
+    int instances, watches;
+    assert_int_equal(sscanf(buf_str(&r.out), "%d %d %d", &got, &instances, &watches), 3);
+    print_message("%d of %d in the jail\n", got, most);
+    assert_in_range(got, 1, 64);
+    assert_true(most == sizeof held / sizeof *held || got <= most / 2 + 1);
+    assert_in_range(instances, 1, 64);
+    assert_in_range(watches, 1, 65536);
+    ran_done(&r);
+    /* Several slots have to share what is there, and leave the host a half. */
+    f->setup.slots = 16;
+    fixture_sh(
+        f, "cat /proc/sys/user/max_inotify_instances /proc/sys/fs/inotify/max_user_instances", &r);
+    assert_int_equal(sscanf(buf_str(&r.out), "%d %d", &instances, &most), 2);
+    assert_true(instances == 64 || instances * 32 <= most);
+    ran_done(&r);
+}
+
 static size_t entries(const char *path)
 {
     size_t n = 0;
@@ -361,6 +398,7 @@ int main(void)
         JAIL_TEST(only_loopback),
         JAIL_TEST(disk_is_bounded),
         JAIL_TEST(processes_are_bounded),
+        JAIL_TEST(watchers_are_bounded),
         JAIL_TEST(nothing_leaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
