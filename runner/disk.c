@@ -1,4 +1,4 @@
-/* The attempt's tmpfs. Names in it that are ours (pack, out/patch.pack) are opened without following
+/* The attempt's tmpfs, and a second one for its patch. Names in it that are ours (pack, out/patch.pack) are opened without following
  * links, and what a jail could have put there is checked before use. */
 #include "runner/disk.h"
 
@@ -19,6 +19,8 @@
 
 #define PAGE       4096u
 #define INODES_MAX (4u << 20)
+#define SYSTEMS    2          /* file systems of one attempt: the job's, and the patch's */
+#define PATCH_MORE (4u << 20) /* what a pack needs beside the bytes of its files */
 
 static const struct {
     const char *name;
@@ -70,6 +72,18 @@ static int make_layout(int root, uid_t owner, gid_t group)
     return 0;
 }
 
+/* The patch has a file system of its own: what a job filled to the last byte or inode is collected
+ * all the same. It is empty until then. */
+static int make_out(const char *path, uint64_t bytes, uid_t owner, gid_t group, int watch)
+{
+    char out[64];
+    snprintf(out, sizeof out, "%s/out", path);
+    if (mount_new(out, bytes + bytes / 16 + PATCH_MORE) < 0 || chmod(out, 0700) < 0 ||
+        chown(out, owner, group) < 0)
+        return -1;
+    return inotify_add_watch(watch, out, IN_DELETE_SELF) < 0 ? -1 : 0;
+}
+
 int disk_make(const char *path, uint64_t bytes, uid_t owner, gid_t group, struct disk *out,
               struct err *err)
 {
@@ -79,7 +93,7 @@ int disk_make(const char *path, uint64_t bytes, uid_t owner, gid_t group, struct
     d.root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     d.watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     if (d.root < 0 || d.watch < 0 || inotify_add_watch(d.watch, path, IN_DELETE_SELF) < 0 ||
-        make_layout(d.root, owner, group) < 0)
+        make_layout(d.root, owner, group) < 0 || make_out(path, bytes, owner, group, d.watch) < 0)
         goto fail;
     *out = d;
     return 0;
@@ -148,26 +162,32 @@ uint64_t disk_used(const struct disk *d)
     return (uint64_t)(st.f_blocks - st.f_bfree) * (uint64_t)st.f_bsize;
 }
 
-static bool saw_unmount(int watch)
+/* How many of the watched file systems are newly gone: each says so once. */
+static unsigned saw_unmounts(int watch)
 {
+    unsigned seen = 0;
     char bytes[1024] __attribute__((aligned(__alignof__(struct inotify_event))));
     ssize_t n = read(watch, bytes, sizeof bytes);
     for (ssize_t at = 0; at + (ssize_t)sizeof(struct inotify_event) <= n;) {
         const struct inotify_event *e = (const void *)(bytes + at);
-        if (e->mask & IN_UNMOUNT)
-            return true;
+        seen += (e->mask & IN_UNMOUNT) != 0;
         at += (ssize_t)(sizeof *e + e->len);
     }
-    return false;
+    return seen;
 }
 
 bool disk_gone(int watch, unsigned wait_ms)
 {
+    unsigned left = SYSTEMS;
     uint64_t now = clock_mono_us(), until = now + wait_ms * 1000ull;
     for (; now <= until; now = clock_mono_us()) {
         struct pollfd p = {.fd = watch, .events = POLLIN};
-        if (poll(&p, 1, (int)((until - now + 999) / 1000)) > 0 && saw_unmount(watch))
+        if (poll(&p, 1, (int)((until - now + 999) / 1000)) <= 0)
+            continue;
+        unsigned seen = saw_unmounts(watch);
+        if (seen >= left)
             return true;
+        left -= seen;
     }
     return false;
 }

@@ -1,5 +1,6 @@
-/* An attempt's own file system: a tmpfs bounded in bytes and inodes, made by the attempt's keeper.
- * Everything the job writes is there, and dropping its last mount frees it at once, whatever its
+/* An attempt's own file system: a tmpfs bounded in bytes and inodes, made by the attempt's keeper,
+ * and beside it a second one for the patch alone, so that a job's full disk leaves room to collect.
+ * Everything the job writes is there, and dropping the last mount frees it at once, whatever its
  * size. Not secret from the kernel: see memory_cleared in warden_facts. */
 #ifndef RUNNER_DISK_H
 #define RUNNER_DISK_H
@@ -12,13 +13,13 @@
 
 struct disk {
     int root;  /* owned; the file system's root directory */
-    int watch; /* owned; says when the file system is gone, and does not keep it: disk_gone */
+    int watch; /* owned; says when both file systems are gone, and does not keep it: disk_gone */
 };
 
 #define DISK_NONE ((struct disk){.root = -1, .watch = -1})
 
-/* Mounts a new file system of `bytes` at directory `path` and makes its directories, which belong to
- * `owner`. */
+/* Mounts new file systems at directory `path`, the job's of `bytes`, and makes its directories, which
+ * belong to `owner`. */
 int disk_make(const char *path, uint64_t bytes, uid_t owner, gid_t group, struct disk *out,
               struct err *err);
 void disk_done(struct disk *d);
@@ -31,10 +32,10 @@ void disk_pack_drop(const struct disk *d);
 /* The patch pack that the collector left, or -1 in *ret_fd when there is none. Links, special files
  * and oversized ones are errors. */
 int disk_patch_open(const struct disk *d, int *ret_fd, struct err *err);
-/* Bytes in use now. */
+/* Bytes of the job in use now. */
 uint64_t disk_used(const struct disk *d);
 
-/* True once the kernel has destroyed the file system that `watch` (above) was made in; waits up to
+/* True once the kernel has destroyed the file systems that `watch` (above) was made for; waits up to
  * wait_ms. */
 bool disk_gone(int watch, unsigned wait_ms);
 

@@ -355,6 +355,40 @@ static void whole_attempt(void **state)
     close(patch);
 }
 
+/* The agent fills its disk to the last byte and inode: what it changed before is collected. */
+static void full_disk_is_collected(void **state)
+{
+    struct world *w = *state;
+    int fds[WARDEN_FDS_MAX], patch = -1;
+    char out[4096], errs[4096];
+    need_tree_tool(w);
+    make_pack(w);
+    w->task.policy.limits[LIMIT_DISK] = 8u << 20;
+    strv_done(&w->task.command);
+    strv_add(&w->task.command, "sh");
+    strv_add(&w->task.command, "-c");
+    strv_add(
+        &w->task.command,
+        "echo bye >greeting; dd if=/dev/zero of=/tmp/x bs=64k 2>/dev/null;"
+        "cat /dev/zero >>/tmp/x; seq 9000 | xargs touch 2>/dev/null; echo z >/task/z; wc -c <z");
+    start_warden(w);
+    ask_ok(w, WARDEN_OPEN, 0, fds, 1);
+    assert_int_equal(write_all(fds[0], w->pack.data, w->pack.len), 0);
+    fd_close(&fds[0]);
+    assert_int_equal(run_phase(w, WARDEN_CHECKOUT, out, errs, NULL).exit, 0);
+    struct warden_reply r = run_phase(w, WARDEN_RUN, out, errs, NULL);
+    assert_non_null(strstr(errs, "No space left"));
+    assert_int_equal(r.u.usage.disk_peak, 8u << 20);
+    r = run_phase(w, WARDEN_COLLECT, out, errs, &patch);
+    if (r.exit != 0)
+        fail_msg("collect: %d %s", r.exit, errs);
+    assert_memory_equal(out, "patch ", 6);
+    assert_true(patch >= 0);
+    assert_true(lseek(patch, 0, SEEK_END) > 100);
+    close(patch);
+    ask_ok(w, WARDEN_WIPE, 0, fds, 0);
+}
+
 static void wipe_says_all(void **state)
 {
     struct world *w = *state;
@@ -454,6 +488,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(illegal_requests, world_up, world_down),
         cmocka_unit_test_setup_teardown(failed_checkout, world_up, world_down),
         cmocka_unit_test_setup_teardown(whole_attempt, world_up, world_down),
+        cmocka_unit_test_setup_teardown(full_disk_is_collected, world_up, world_down),
         cmocka_unit_test_setup_teardown(kill_and_die, world_up, world_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
