@@ -2,7 +2,8 @@
  * from the network and knows no message: channels.c and control.c do that.
  *
  * Memory when idle is bounded by the libraries' own data; a stream costs about 2 KiB until it carries
- * a frame, an attempt 64 KiB for its log buffer, a control channel at most two frames. */
+ * a frame, an attempt 64 KiB for its log buffer, a control channel at most two frames, and all their
+ * unfinished frames together at most STREAM_INPUT_MAX. */
 #include "runner/serve.h"
 
 #include <errno.h>
@@ -251,6 +252,7 @@ static void init_handles(struct serve *sv)
     };
     sv->streams.loop = loop;
     sv->streams.arg = sv;
+    sv->streams.times = stream_times_default;
     sv->streams.hello = channel_hello;
     sv->listener.data = sv->sigterm.data = sv->sigint.data = sv->stop_timer.data = sv;
     uv_signal_init(loop, &sv->sigterm);

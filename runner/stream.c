@@ -21,6 +21,13 @@
 #define STREAM_SEND_MAX (256u << 10)
 #define STREAM_KEEP     (16u << 10) /* an empty buffer larger than this is given back */
 
+const struct stream_times stream_times_default = {
+    .hello_ms = 30000,
+    .frame_ms = 30000,
+    .silence_ms = 60000, /* four pings of a controller */
+    .flush_ms = 10000,
+};
+
 /* ---- closing ---- */
 
 static void on_closed(uv_handle_t *h)
@@ -39,6 +46,9 @@ static void unlink_stream(struct stream *s)
     if (s->next)
         s->next->link = s->link;
     s->owner->n--;
+    s->owner->classes[s->class]--;
+    s->owner->held -= s->held;
+    s->held = 0;
 }
 
 void stream_close(struct stream *s)
@@ -76,7 +86,7 @@ void stream_finish(struct stream *s)
     s->flushing = true;
     if (s->polling)
         uv_poll_stop(&s->rd);
-    uv_timer_start(&s->deadline, on_deadline, STREAM_FLUSH_MS, 0);
+    uv_timer_start(&s->deadline, on_deadline, s->owner->times.flush_ms, 0);
     stream_pump(s);
 }
 
@@ -204,6 +214,18 @@ void stream_refuse(struct stream *s, const char *attempt, enum refusal reason, c
 
 /* ---- reading ---- */
 
+static enum stream_class class_of(int channel)
+{
+    return channel == CHANNEL_CONTROL ? STREAM_CONTROL : STREAM_BULK;
+}
+
+static bool class_full(const struct stream_owner *o, enum stream_class class)
+{
+    static const size_t max[STREAM_CLASS_COUNT] = {STREAMS_MUTE_MAX, STREAMS_CONTROL_MAX,
+                                                   STREAMS_BULK_MAX};
+    return o->classes[class] >= max[class];
+}
+
 static void first_frame(struct stream *s, const struct frame *f)
 {
     struct msg m = {0};
@@ -216,6 +238,9 @@ static void first_frame(struct stream *s, const struct frame *f)
         stream_refuse(s, m.u.hello.attempt, REFUSED_PROTOCOL,
                       "protocol version %d; this runner speaks %d", m.u.hello.version,
                       PROTO_VERSION);
+    else if (class_full(s->owner, class_of(m.u.hello.channel)))
+        stream_refuse(s, m.u.hello.attempt, REFUSED_BUSY,
+                      "too many channels of this kind are open");
     else
         s->owner->hello(s, &m.u.hello);
     msg_done(&m);
@@ -233,8 +258,9 @@ static bool raw(const struct stream *s)
     return s->kind && !s->kind->frame;
 }
 
-/* Consumes what stands in `in`: frames while frames are wanted, then the rest as raw bytes. */
-static void consume(struct stream *s)
+/* Consumes what stands in `in`: frames while frames are wanted, then the rest as raw bytes. True when
+ * some was consumed. */
+static bool consume(struct stream *s)
 {
     struct err err = ERR_INIT;
     size_t at = 0;
@@ -245,7 +271,12 @@ static void consume(struct stream *s)
         if (r < 0) {
             buf_drop(&s->in, at);
             bad_frame(s, &err);
-            return;
+            return false;
+        }
+        if (r == 0 && !s->kind && s->in.len > STREAM_HELLO_BYTES) {
+            stream_refuse(s, "", REFUSED_PROTOCOL, "a hello longer than %u bytes",
+                          STREAM_HELLO_BYTES);
+            return false;
         }
         if (r == 0)
             break;
@@ -256,17 +287,47 @@ static void consume(struct stream *s)
             first_frame(s, &f);
     }
     if (s->closed || s->flushing)
-        return;
+        return false;
     if (raw(s) && s->in.len > at && s->kind->bytes) {
         s->kind->bytes(s, s->in.data + at, s->in.len - at);
         at = s->in.len;
     }
     if (s->closed)
-        return;
+        return false;
     buf_drop(&s->in, at);
     if (s->in.len == 0 && s->in.cap > STREAM_KEEP) {
         buf_done(&s->in);
         buf_init(&s->in, FRAME_HEAD_BYTES + FRAME_PAYLOAD_MAX + STREAM_CHUNK);
+    }
+    return at > 0;
+}
+
+/* Between frames a peer may be silent for so long, within one for so long. */
+static void watch(struct stream *s, bool frame_began)
+{
+    const struct stream_times *t = &s->owner->times;
+    if (!s->kind || raw(s))
+        return;
+    if (s->in.len == 0)
+        uv_timer_start(&s->deadline, on_deadline, t->silence_ms, 0);
+    else if (frame_began)
+        uv_timer_start(&s->deadline, on_deadline, t->frame_ms, 0);
+}
+
+/* Counts what the stream's input takes; when all take too much, those that hold most go. */
+static void bound_input(struct stream *s)
+{
+    struct stream_owner *o = s->owner;
+    o->held += s->in.cap - s->held;
+    s->held = s->in.cap;
+    while (o->held > STREAM_INPUT_MAX) {
+        struct stream *most = s;
+        for (struct stream *other = o->streams; other; other = other->next)
+            if (other->in.len > most->in.len)
+                most = other;
+        stream_close(most);
+        if (most == s)
+            return;
     }
 }
 
@@ -278,10 +339,17 @@ static void take(struct stream *s, size_t n)
             s->kind->bytes(s, bytes, n);
         return;
     }
-    if (buf_add(&s->in, bytes, n) < 0)
+    size_t before = s->in.len;
+    if (buf_add(&s->in, bytes, n) < 0) {
         stream_close(s);
-    else
-        consume(s);
+        return;
+    }
+    bool whole = consume(s);
+    if (s->closed)
+        return;
+    if (!s->flushing)
+        watch(s, whole || before == 0);
+    bound_input(s);
 }
 
 static void peer_eof(struct stream *s)
@@ -394,8 +462,20 @@ static void on_attach(uv_poll_t *p, int status, int events)
     }
 }
 
+static void end_oldest_mute(struct stream_owner *owner)
+{
+    struct stream *oldest = NULL;
+    for (struct stream *s = owner->streams; s; s = s->next)
+        if (s->class == STREAM_MUTE)
+            oldest = s;
+    if (oldest)
+        stream_close(oldest);
+}
+
 int stream_new(struct stream_owner *owner, int attach_fd, struct err *err)
 {
+    if (class_full(owner, STREAM_MUTE))
+        end_oldest_mute(owner);
     struct stream *s = owner->n < STREAMS_MAX ? calloc(1, sizeof *s) : NULL;
     if (!s || uv_poll_init(owner->loop, &s->attach, attach_fd) < 0) {
         free(s);
@@ -417,7 +497,8 @@ int stream_new(struct stream_owner *owner, int attach_fd, struct err *err)
         s->next->link = &s->next;
     owner->streams = s;
     owner->n++;
-    uv_timer_start(&s->deadline, on_deadline, STREAM_HELLO_MS, 0);
+    owner->classes[STREAM_MUTE]++;
+    uv_timer_start(&s->deadline, on_deadline, owner->times.hello_ms, 0);
     if (uv_poll_start(&s->attach, UV_READABLE | UV_DISCONNECT, on_attach) < 0)
         stream_close(s);
     return 0;
@@ -426,6 +507,9 @@ int stream_new(struct stream_owner *owner, int attach_fd, struct err *err)
 void stream_open(struct stream *s, enum channel channel, const struct stream_kind *kind)
 {
     uv_timer_stop(&s->deadline);
+    s->owner->classes[s->class]--;
+    s->class = class_of((int)channel);
+    s->owner->classes[s->class]++;
     s->channel = channel;
     s->kind = kind;
 }

@@ -5,9 +5,13 @@
  *
  * Reading: framed kinds get whole frames, raw kinds get bytes as they come. Writing: queued messages
  * go first; when nothing is queued a kind's more() may write to the descriptor itself, so bulk data
- * is never copied into a queue. Everything is bounded: the input by one frame, the queue by
- * STREAM_QUEUE_MAX (a peer that does not read its messages is dropped), time by STREAM_HELLO_MS and
- * STREAM_FLUSH_MS. Buffers are given back when they are empty.
+ * is never copied into a queue. Everything is bounded: the input of one stream by one frame and of
+ * all by STREAM_INPUT_MAX (who holds most is dropped), the queue by STREAM_QUEUE_MAX (a peer that
+ * does not read its messages is dropped), time by struct stream_times. Buffers are given back when
+ * they are empty.
+ *
+ * No class of streams can take the room of another: whoever may connect at all can always say HELLO,
+ * for too many that have not are ended, the oldest first.
  *
  * A stream is freed by itself after it was closed; nobody keeps a pointer past gone().
  */
@@ -19,11 +23,14 @@
 #include "proto/message.h"
 #include "runner/spool.h"
 
-#define STREAMS_MAX      256
-#define STREAM_HELLO_MS  30000
-#define STREAM_FLUSH_MS  10000
-#define STREAM_CHUNK     (64u << 10)
-#define STREAM_QUEUE_MAX (FRAME_PAYLOAD_MAX + (256u << 10))
+#define STREAMS_MAX         256
+#define STREAMS_MUTE_MAX    64 /* before HELLO */
+#define STREAMS_CONTROL_MAX 16
+#define STREAMS_BULK_MAX    (STREAMS_MAX - STREAMS_MUTE_MAX - STREAMS_CONTROL_MAX)
+#define STREAM_CHUNK        (64u << 10)
+#define STREAM_HELLO_BYTES  (4u << 10) /* an unfinished first frame is no longer than that */
+#define STREAM_INPUT_MAX    (16u << 20)
+#define STREAM_QUEUE_MAX    (FRAME_PAYLOAD_MAX + (256u << 10))
 
 struct stream;
 struct attempt;
@@ -34,6 +41,17 @@ enum stream_more {
     STREAM_BLOCKED, /* the descriptor takes no more now */
     STREAM_END,     /* all written: close */
 };
+
+enum stream_class { STREAM_MUTE, STREAM_CONTROL, STREAM_BULK, STREAM_CLASS_COUNT };
+
+struct stream_times {
+    unsigned hello_ms;   /* from the connection to HELLO */
+    unsigned frame_ms;   /* from a frame's first byte to its last */
+    unsigned silence_ms; /* between frames, of kinds that take frames: a controller pings */
+    unsigned flush_ms;   /* for writing what is queued when the stream ends */
+};
+
+extern const struct stream_times stream_times_default;
 
 /* What a channel does. Callbacks may call stream_finish() and stream_close() on their stream. */
 struct stream_kind {
@@ -48,11 +66,13 @@ struct stream_kind {
 struct stream_owner {
     uv_loop_t *loop;
     uint8_t *scratch; /* STREAM_CHUNK bytes, for reading */
+    struct stream_times times;
     void *arg;
     /* The first frame held: set s->kind (stream_open) or stream_refuse(). */
     void (*hello)(struct stream *s, const struct msg_hello *h);
-    struct stream *streams; /* all that are not closed */
-    size_t n;
+    struct stream *streams; /* all that are not closed, the newest first */
+    size_t n, classes[STREAM_CLASS_COUNT];
+    size_t held; /* bytes that their input buffers take */
 };
 
 struct stream {
@@ -60,6 +80,8 @@ struct stream {
     struct stream *next, **link; /* stream_owner::streams */
     const struct stream_kind *kind;
     enum channel channel;
+    enum stream_class class;
+    size_t held; /* this one's part of stream_owner::held */
     int attach_fd, rfd, wfd;
     unsigned handles; /* initialised, not yet closed */
     bool polling, writing, eof, flushing, closed, hung;

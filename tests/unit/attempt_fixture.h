@@ -170,8 +170,11 @@ static int setup(void **state)
                                        .drop_streams = on_drop,
                                        .slot_over = on_over,
                                        .fatal = on_fatal};
-    sv->streams = (struct stream_owner){
-        .loop = &sv->loop, .scratch = malloc(STREAM_CHUNK), .arg = sv, .hello = channel_hello};
+    sv->streams = (struct stream_owner){.loop = &sv->loop,
+                                        .scratch = malloc(STREAM_CHUNK),
+                                        .arg = sv,
+                                        .hello = channel_hello,
+                                        .times = stream_times_default};
     for (unsigned i = 0; i < 2; i++)
         attempt_init(&f->slots[i], &sv->owner, i);
     f->out[0] = f->out[1] = f->out[2] = -1;

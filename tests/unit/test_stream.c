@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -89,8 +90,11 @@ static int setup(void **state)
 {
     struct fixture *x = calloc(1, sizeof *x);
     uv_loop_init(&x->loop);
-    x->owner = (struct stream_owner){
-        .loop = &x->loop, .scratch = malloc(STREAM_CHUNK), .arg = x, .hello = on_hello};
+    x->owner = (struct stream_owner){.loop = &x->loop,
+                                     .scratch = malloc(STREAM_CHUNK),
+                                     .arg = x,
+                                     .hello = on_hello,
+                                     .times = stream_times_default};
     x->next_kind = &framed;
     x->file = -1;
     buf_init(&x->raw, 64u << 20);
@@ -400,26 +404,184 @@ static void a_file_goes_out_whole_through_a_slow_reader(void **state)
     peer_done(&p);
 }
 
-static void there_is_a_ceiling_of_streams(void **state)
+/* ---- many peers: each with its own hello, none may take the room of the others ---- */
+
+static void say_hello(struct fixture *x, struct peer *p, enum channel channel)
+{
+    struct buf b;
+    buf_init(&b, 4096);
+    put_hello(&b, channel);
+    assert_int_equal(write_all(p->fd, b.data, b.len), 0);
+    buf_done(&b);
+    turn(x);
+}
+
+static struct peer open_peer(struct fixture *x, enum channel channel)
+{
+    struct peer p = connect_peer(x, 2);
+    say_hello(x, &p, channel);
+    return p;
+}
+
+static bool hung_up(struct peer *p)
+{
+    char c;
+    return recv(p->attach, &c, 1, MSG_DONTWAIT) == 0;
+}
+
+static void more_files(void)
+{
+    struct rlimit r;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &r), 0);
+    if (r.rlim_cur < 2048 && r.rlim_max >= 2048) {
+        r.rlim_cur = 2048;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &r), 0);
+    }
+}
+
+static void there_is_a_ceiling_for_each_class(void **state)
 {
     struct fixture *x = *state;
-    struct peer peers[STREAMS_MAX];
-    for (int i = 0; i < STREAMS_MAX; i++) {
-        int at[2];
-        pair(SOCK_SEQPACKET, at);
-        peers[i].attach = at[0];
-        assert_int_equal(stream_new(&x->owner, at[1], NULL), 0);
-    }
-    int at[2];
-    char c;
-    pair(SOCK_SEQPACKET, at);
-    assert_true(stream_new(&x->owner, at[1], NULL) < 0);
-    assert_int_equal(read(at[0], &c, 1), 0); /* closed at once */
-    close(at[0]);
-    for (int i = 0; i < STREAMS_MAX; i++)
-        close(peers[i].attach);
+    struct peer control[STREAMS_CONTROL_MAX], bulk[STREAMS_BULK_MAX], mute[STREAMS_MUTE_MAX], p;
+    more_files();
+    for (int i = 0; i < STREAMS_CONTROL_MAX; i++)
+        control[i] = open_peer(x, CHANNEL_CONTROL);
+    p = open_peer(x, CHANNEL_CONTROL);
+    expect_refused(&p, REFUSED_BUSY);
+    peer_done(&p);
+    for (int i = 0; i < STREAMS_BULK_MAX; i++)
+        bulk[i] = open_peer(x, CHANNEL_LOG);
+    p = open_peer(x, CHANNEL_LOG);
+    expect_refused(&p, REFUSED_BUSY);
+    peer_done(&p);
+    assert_int_equal(x->hellos, STREAMS_CONTROL_MAX + STREAMS_BULK_MAX);
+    for (int i = 0; i < STREAMS_MUTE_MAX; i++)
+        mute[i] = connect_peer(x, 2);
+    assert_int_equal(x->owner.n, STREAMS_MAX);
+    peer_done(&control[0]); /* room again */
+    turn(x);
+    p = open_peer(x, CHANNEL_CONTROL); /* through a crowd of mutes: the oldest went */
+    assert_int_equal(x->hellos, STREAMS_CONTROL_MAX + STREAMS_BULK_MAX + 1);
+    assert_true(hung_up(&mute[0]));
+    assert_false(hung_up(&mute[1]));
+    assert_false(hung_up(&p));
+    peer_done(&p);
+    for (int i = 1; i < STREAMS_CONTROL_MAX; i++)
+        peer_done(&control[i]);
+    for (int i = 0; i < STREAMS_BULK_MAX; i++)
+        peer_done(&bulk[i]);
+    for (int i = 0; i < STREAMS_MUTE_MAX; i++)
+        peer_done(&mute[i]);
     turn(x);
     assert_int_equal(x->owner.n, 0);
+    for (int i = 0; i < STREAM_CLASS_COUNT; i++)
+        assert_int_equal(x->owner.classes[i], 0);
+    assert_int_equal(x->owner.held, 0);
+}
+
+static void all_input_together_is_bounded(void **state)
+{
+    struct fixture *x = *state;
+    enum { N = 40 };
+    struct peer p[N], honest;
+    static const uint8_t head[FRAME_HEAD_BYTES] = {0, 0x10, 0, 0, 9};
+    uint8_t *block = calloc(1, 16384);
+    more_files();
+    honest = open_peer(x, CHANNEL_CONTROL);
+    for (int i = 0; i < N; i++) {
+        p[i] = open_peer(x, CHANNEL_LOG);
+        assert_int_equal(write_all(p[i].fd, head, sizeof head), 0);
+    }
+    for (size_t sent = 0; sent + 16384 < FRAME_PAYLOAD_MAX; sent += 16384) {
+        size_t held = 0;
+        for (int i = 0; i < N; i++)
+            (void)!send(p[i].fd, block, 16384, MSG_NOSIGNAL); /* dropped ones fail */
+        turn(x);
+        for (struct stream *s = x->owner.streams; s; s = s->next)
+            held += s->in.cap;
+        assert_int_equal(held, x->owner.held);
+        assert_true(held <= STREAM_INPUT_MAX);
+    }
+    assert_in_range(x->gone, N - 17, N - 1);
+    assert_false(hung_up(&honest)); /* it holds least, so it stays */
+    int before = x->frames;
+    assert_int_equal(write_all(honest.fd, "\0\0\0\2\4{}", 7), 0);
+    turn(x);
+    assert_int_equal(x->frames, before + 1);
+    assert_int_equal(write_all(honest.fd, head, sizeof head), 0);
+    for (size_t sent = 0; sent < 600u << 10; sent += 16384) {
+        assert_int_equal(write_all(honest.fd, block, 16384), 0);
+        turn(x);
+    }
+    assert_false(hung_up(&honest)); /* one that holds more went */
+    assert_true(x->owner.held <= STREAM_INPUT_MAX);
+    for (int i = 0; i < N; i++)
+        peer_done(&p[i]);
+    peer_done(&honest);
+    free(block);
+    turn(x);
+    assert_int_equal(x->owner.held, 0);
+}
+
+static void a_hello_is_short(void **state)
+{
+    struct fixture *x = *state;
+    struct peer p = connect_peer(x, 2);
+    uint8_t bytes[STREAM_HELLO_BYTES + 1] = {0, 0x10, 0, 0, MSG_HELLO};
+    assert_int_equal(write_all(p.fd, bytes, sizeof bytes), 0);
+    turn(x);
+    expect_refused(&p, REFUSED_PROTOCOL);
+    peer_done(&p);
+}
+
+/* Runs the loop for `ms` and sends `bytes` every tenth of it. */
+static void talk(struct fixture *x, struct peer *p, unsigned ms, const void *bytes, size_t n)
+{
+    for (int i = 0; i < 10; i++) {
+        (void)!send(p->fd, bytes, n, MSG_NOSIGNAL);
+        turn(x);
+        usleep(ms * 100);
+        turn(x);
+    }
+}
+
+static void silence_ends_a_control_stream(void **state)
+{
+    struct fixture *x = *state;
+    x->owner.times.silence_ms = 200;
+    struct peer p = hello_peer(x, &framed);
+    talk(x, &p, 400, "\0\0\0\2\4{}", 7); /* it pings */
+    assert_int_equal(x->gone, 0);
+    talk(x, &p, 400, "", 0);
+    assert_int_equal(x->gone, 1);
+    assert_true(hung_up(&p));
+    peer_done(&p);
+}
+
+static void an_unfinished_frame_ends_its_stream(void **state)
+{
+    static const char end_and_begin[] = "{}\0\0\0\2\4";
+    struct fixture *x = *state;
+    x->owner.times.frame_ms = 200;
+    struct peer p = hello_peer(x, &framed);
+    assert_int_equal(write_all(p.fd, "\0\0\0\2\4", 5), 0);
+    talk(x, &p, 400, end_and_begin, 7); /* never at rest, yet each frame is whole in time */
+    assert_int_equal(x->gone, 0);
+    assert_int_equal(x->frames, 10);
+    assert_int_equal(write_all(p.fd, "{}\0\0\0\x40\4", 7), 0);
+    talk(x, &p, 400, "x", 1); /* a byte now and then does not help */
+    assert_int_equal(x->gone, 1);
+    peer_done(&p);
+}
+
+static void raw_streams_may_be_silent(void **state)
+{
+    struct fixture *x = *state;
+    x->owner.times.silence_ms = x->owner.times.frame_ms = 50;
+    struct peer p = hello_peer(x, &raw_in);
+    talk(x, &p, 200, "", 0);
+    assert_int_equal(x->gone, 0);
+    peer_done(&p);
 }
 
 int main(void)
@@ -438,7 +600,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_peer_that_does_not_read_is_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_goes_out_whole_through_a_slow_reader, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(there_is_a_ceiling_of_streams, setup, teardown),
+        cmocka_unit_test_setup_teardown(there_is_a_ceiling_for_each_class, setup, teardown),
+        cmocka_unit_test_setup_teardown(all_input_together_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_hello_is_short, setup, teardown),
+        cmocka_unit_test_setup_teardown(silence_ends_a_control_stream, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_unfinished_frame_ends_its_stream, setup, teardown),
+        cmocka_unit_test_setup_teardown(raw_streams_may_be_silent, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
