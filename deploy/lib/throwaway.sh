@@ -55,14 +55,26 @@ throwaway_end()
     rm -f "$1"
 }
 
-# May processes of ours make user namespaces? Root's warden needs no leave.
+# May processes of ours make what a jail is made of? Some kernels keep user namespaces from users, some
+# containers keep all namespaces, or a fresh /proc, from everybody.
 throwaway_userns()
 {
-    [ "$(id -u)" -eq 0 ] || unshare --user --map-root-user true 2>/dev/null
+    # A profile for the runner alone says nothing about unshare.
+    [ -e /etc/apparmor.d/creel-runner ] ||
+        unshare --user --map-root-user --mount --pid --net --fork --mount-proc true 2>/dev/null
 }
 
 throwaway_userns_help()
 {
+    if [ "$(id -u)" -eq 0 ]; then
+        cat >&2 <<'TEXT'
+creel: this kernel or container forbids namespaces even to root, and a jail is made of them.
+  - a real machine or virtual machine has them; or
+  - a container that may: docker run --privileged, or --security-opt seccomp=unconfined
+    --security-opt systempaths=unconfined --cap-add SYS_ADMIN
+TEXT
+        return
+    fi
     cat >&2 <<'TEXT'
 creel: this kernel forbids user namespaces to users like you, and a runner that is not root needs them.
   - run this as root (sudo), as a real host does: there the jail's maker is root; or

@@ -104,6 +104,18 @@ bats_files()
     rm -rf "$bats_out"
 }
 
+# if_jails NAME COMMAND... : runs it where this machine can make jails at all, else says why not.
+if_jails()
+{
+    # shellcheck source=deploy/lib/throwaway.sh
+    if (. "$CREEL_ROOT/deploy/lib/throwaway.sh" && throwaway_userns); then
+        shift
+        "$@"
+    else
+        skip "$1" 'this kernel or container forbids the namespaces that a jail is made of (sh deploy/try says more)'
+    fi
+}
+
 # meson_tests DIR PREFIX [MESON TEST FLAGS...] : runs and counts them.
 meson_tests()
 {

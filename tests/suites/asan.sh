@@ -13,4 +13,4 @@ meson_tests "$BUILD_ASAN" asan --timeout-multiplier 4
 ASAN_OPTIONS=abort_on_error=1:detect_leaks=0
 CREEL_BUILD=$BUILD_ASAN
 export ASAN_OPTIONS CREEL_BUILD
-bats_files tests/e2e/run.bats tests/e2e/review.bats
+if_jails "asan: all files" bats_files tests/e2e/run.bats tests/e2e/review.bats

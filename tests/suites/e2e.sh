@@ -6,4 +6,4 @@ need 'run the end-to-end tests' $PACKAGES_RUN $PACKAGES_TEST
 build "$BUILD"
 CREEL_BUILD=$BUILD
 export CREEL_BUILD
-bats_files tests/e2e/*.bats
+if_jails "e2e: all files" bats_files tests/e2e/*.bats

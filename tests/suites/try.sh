@@ -44,6 +44,10 @@ demo_as_user()
     return $status
 }
 
+if (. deploy/lib/throwaway.sh && ! throwaway_userns); then
+    skip try 'this kernel or container forbids the namespaces that a jail is made of (sh deploy/try says more)'
+    exit 0
+fi
 check 'try: the demo runs and leaves nothing' demo
 check 'try: --keep and --stop' keep_and_stop
 if [ "$(id -u)" -ne 0 ]; then
