@@ -2,7 +2,6 @@
  * end makes sure that everything is gone by asking the kernel, not the keeper. */
 #include "runner/cell.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,7 +14,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/file.h"
@@ -133,7 +131,7 @@ int cell_open(const struct cell_setup *setup, struct cell *out, int *ret_pack, s
         rc = err_set(err, ERR_FAIL, "the attempt's keeper sent %zu descriptors, not 2", nfds);
     }
     if (rc < 0) {
-        cell_close(&c, NULL, 0);
+        cell_close(&c);
         return rc;
     }
     *ret_pack = fds[0];
@@ -213,8 +211,6 @@ int cell_ended(struct cell *c, struct cell_end *ret, struct err *err)
     if (rc < 0 && msg.op != CELL_ENDED)
         end_keeper(c);
     c->busy = false;
-    if (msg.netns)
-        c->netns = msg.netns;
     ret->usage = (struct warden_usage){.cpu_ms = msg.cpu_ms};
     cgroup_usage(&c->cgroup, &ret->usage);
     ret->usage.wall_ms = msg.wall_ms;
@@ -234,69 +230,18 @@ int cell_ended(struct cell *c, struct cell_end *ret, struct err *err)
     return 0;
 }
 
-/* Clock ticks since boot, as /proc counts a process's start. */
-static uint64_t boot_ticks(void)
+struct warden_wiped cell_close(struct cell *c)
 {
-    struct timespec t = {0};
-    uint64_t hz = (uint64_t)sysconf(_SC_CLK_TCK);
-    clock_gettime(CLOCK_BOOTTIME, &t);
-    return (uint64_t)t.tv_sec * hz + (uint64_t)t.tv_nsec * hz / 1000000000;
-}
-
-/* When that process began; the end of time when it is not there any more. */
-static uint64_t start_ticks(int procfd, const char *pid)
-{
-    char name[300], text[1024];
-    snprintf(name, sizeof name, "%s/stat", pid);
-    int fd = openat(procfd, name, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
-    fd_close(&fd);
-    text[n > 0 ? n : 0] = 0;
-    /* The name in field 2 may hold anything but ends at the last ')'; the start is field 22. */
-    char *at = strrchr(text, ')');
-    for (int field = 2; at && field < 22; field++)
-        at = strchr(at + 1, ' ');
-    return at ? strtoull(at + 1, NULL, 10) : UINT64_MAX;
-}
-
-/* Is a process of this host still in that network namespace? Those of other users cannot be asked
- * without root; they cannot have entered it either. Processes that began after the attempt's were
- * killed are in another namespace: the kernel gives a freed one's number to the next. */
-static bool netns_gone(uint64_t netns, uint64_t killed_ticks)
-{
-    struct dirent *e;
-    bool gone = true;
-    DIR *proc = opendir("/proc");
-    if (!proc)
-        return false;
-    while (gone && (e = readdir(proc))) {
-        char name[300];
-        struct stat st;
-        if (e->d_name[0] < '1' || e->d_name[0] > '9')
-            continue;
-        snprintf(name, sizeof name, "%s/ns/net", e->d_name);
-        gone = fstatat(dirfd(proc), name, &st, 0) < 0 || st.st_ino != netns ||
-               start_ticks(dirfd(proc), e->d_name) > killed_ticks;
-    }
-    closedir(proc);
-    return gone;
-}
-
-struct warden_wiped cell_close(struct cell *c, const uint64_t *others, size_t nothers)
-{
-    struct warden_wiped w = {.network = 1};
-    uint64_t killed_ticks = boot_ticks();
+    struct warden_wiped w = {0};
     cell_kill(c);
     w.processes = end_keeper(c) && cgroup_jail_empty(&c->cgroup, GONE_MS);
+    /* Nothing but processes holds a jail's network namespace: it is mounted nowhere, and neither a
+     * descriptor of it nor a socket leaves. To look for its number is no check: the kernel gives a
+     * freed one to the next namespace of anybody. */
+    w.network = w.processes;
     /* No watch: the disk was never handed over, and died with the keeper's namespace. */
     w.disk = c->watch < 0 ? w.processes : disk_gone(c->watch, GONE_MS);
     w.cgroup = cgroup_remove(&c->cgroup);
-    /* The kernel gives a freed namespace's number to the next one, which may be another cell's. */
-    bool reused = false;
-    for (size_t i = 0; i < nothers; i++)
-        reused |= others[i] == c->netns;
-    if (c->netns && !reused)
-        w.network = netns_gone(c->netns, killed_ticks);
     fd_close(&c->watch);
     *c = CELL_NONE;
     return w;

@@ -35,7 +35,6 @@ struct cell {
     int pidfd, ctl, watch; /* owned */
     bool busy;             /* a phase is running */
     enum warden_phase phase;
-    uint64_t netns; /* of the last phase, 0: none yet */
     struct cgroup cgroup;
 };
 
@@ -59,9 +58,8 @@ struct cell_end {
 /* When c->ctl is readable: the end of the running phase. Nothing of it lives any more. -code: the
  * jail could not be made or the keeper is gone; the phase is over all the same. */
 int cell_ended(struct cell *c, struct cell_end *ret, struct err *err);
-/* Destroys the cell and says what was checked to be gone; *c is CELL_NONE after it. `others` are
- * network namespaces in use by other cells. */
-struct warden_wiped cell_close(struct cell *c, const uint64_t *others, size_t nothers);
+/* Destroys the cell and says what was checked to be gone; *c is CELL_NONE after it. */
+struct warden_wiped cell_close(struct cell *c);
 
 /* Can this process make cells at all? */
 int cell_probe(bool rooted, struct err *err);
@@ -81,7 +79,7 @@ struct cell_msg {
     uint32_t op, phase;
     int32_t status; /* 0, or enum err_code; then detail says why */
     int32_t exit, signal;
-    uint64_t wall_ms, cpu_ms, disk_used, netns;
+    uint64_t wall_ms, cpu_ms, disk_used;
     char detail[301];
 };
 

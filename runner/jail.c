@@ -69,10 +69,8 @@ static int take_stdio(int input, const int pipes[static JAIL_PIPES], int tool, s
     return 0;
 }
 
-static int build(const struct jail_spec *spec, const int pipes[static JAIL_PIPES],
-                 struct jail_report *report, struct err *err)
+static int build(const struct jail_spec *spec, const int pipes[static JAIL_PIPES], struct err *err)
 {
-    struct stat net;
     /* Should the keeper die, the pid namespace they both are in dies; this is a second string. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setsid();
@@ -86,8 +84,6 @@ static int build(const struct jail_spec *spec, const int pipes[static JAIL_PIPES
         return rc;
     if (sethostname("jail", 4) < 0 || loopback_up() < 0)
         return err_errno(err, ERR_FAIL, "the jail's name and loopback cannot be set");
-    if (stat("/proc/self/ns/net", &net) == 0)
-        report->netns = net.st_ino;
     return jail_drop(spec, err);
 }
 
@@ -96,7 +92,7 @@ jail_main(const struct jail_spec *spec, const int pipes[static JAIL_PIPES],
           struct jail_report *report)
 {
     struct err err = ERR_INIT;
-    int rc = build(spec, pipes, report, &err);
+    int rc = build(spec, pipes, &err);
     if (rc < 0) {
         report->code = -rc;
         memcpy(report->detail, err.msg, sizeof report->detail - 1);

@@ -37,7 +37,6 @@ struct jail_spec {
 struct jail_report {
     int32_t code;         /* 0, or enum err_code: the jail could not be made, `detail` says why */
     int32_t exit, signal; /* checkout, collect: how the tree tool ended */
-    uint64_t netns;       /* inode of the jail's network namespace */
     char detail[301];
 };
 

@@ -253,7 +253,6 @@ static void end_phase(struct keeper *k)
         .wall_ms = end.wall_ms,
         .cpu_ms = end.cpu_ms,
         .disk_used = disk_used(&k->disk),
-        .netns = end.report.netns,
     };
     if (end.report.code != 0)
         rc = err_set(&err, ERR_FAIL, "%s", end.report.detail);

@@ -141,23 +141,36 @@ static int on_kill(struct turn *t, struct err *err)
     return 0;
 }
 
-static void wipe(struct warden *w, struct slot *slot, struct warden_wiped *ret)
+static struct warden_wiped wipe(struct slot *slot)
 {
-    uint64_t others[RUNNER_SLOTS_MAX];
-    size_t n = 0;
-    for (size_t i = 0; i < w->setup->slots; i++)
-        if (&w->slots[i] != slot && w->slots[i].state != SLOT_FREE)
-            others[n++] = w->slots[i].cell.netns;
-    *ret = cell_close(&slot->cell, others, n);
+    struct warden_wiped w = cell_close(&slot->cell);
     *slot = (struct slot){.state = SLOT_FREE, .cell = CELL_NONE};
+    return w;
+}
+
+/* Each of what is left, with what is known of it. */
+static void say_what_is_left(const struct warden_wiped *w, char *out, size_t size)
+{
+    const struct {
+        bool gone;
+        const char *words;
+    } parts[] = {
+        {w->processes, "processes of the attempt do not die"},
+        {w->network, "its network namespace may live on with them"},
+        {w->disk, "the attempt's disk is not gone: a file of it is still open"},
+        {w->cgroup, "the attempt's control group cannot be removed"},
+    };
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && n < size; i++)
+        if (!parts[i].gone)
+            n += (size_t)snprintf(out + n, size - n, "%s%s", n ? "; " : "", parts[i].words);
 }
 
 static int on_wipe(struct turn *t, struct err *err)
 {
-    wipe(t->w, t->slot, &t->reply.u.wiped);
-    if (!t->reply.u.wiped.disk)
-        snprintf(t->reply.detail, sizeof t->reply.detail,
-                 "the attempt's disk is not gone: a file of it is still open");
+    struct warden_wiped w = wipe(t->slot);
+    t->reply.u.wiped = w;
+    say_what_is_left(&w, t->reply.detail, sizeof t->reply.detail);
     return 0;
 }
 
@@ -276,7 +289,6 @@ static int turn_once(struct warden *w, struct err *err)
 int warden_loop(const struct warden_setup *setup, int sock, pid_t serve, struct err *err)
 {
     struct warden w = {.setup = setup, .sock = sock, .rooted = geteuid() == 0};
-    struct warden_wiped ignored;
     for (size_t i = 0; i < RUNNER_SLOTS_MAX; i++)
         w.slots[i].cell = CELL_NONE;
     int rc = seccomp_compile(&w.filter, err);
@@ -288,7 +300,7 @@ int warden_loop(const struct warden_setup *setup, int sock, pid_t serve, struct 
         ;
     for (size_t i = 0; i < setup->slots; i++)
         if (w.slots[i].state != SLOT_FREE)
-            wipe(&w, &w.slots[i], &ignored);
+            wipe(&w.slots[i]);
     cgroup_tree_done(&w.cgroups);
     seccomp_done(&w.filter);
     return rc;

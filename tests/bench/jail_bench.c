@@ -57,7 +57,7 @@ static int run_phase(struct cell *cell, struct err *err)
 
 static int destroy(struct cell *cell, struct err *err)
 {
-    struct warden_wiped w = cell_close(cell, NULL, 0);
+    struct warden_wiped w = cell_close(cell);
     if (w.processes && w.disk && w.cgroup && w.network)
         return 0;
     return err_set(err, ERR_FAIL, "not all gone: %d %d %d %d", w.processes, w.disk, w.cgroup,
@@ -85,7 +85,7 @@ static int bench_phase(const struct bench *b, int n, struct err *err)
     }
     if (rc == 0)
         return destroy(&cell, err);
-    cell_close(&cell, NULL, 0);
+    cell_close(&cell);
     return rc;
 }
 
@@ -105,7 +105,7 @@ static int bench_whole(const struct bench *b, int n, bool cycle, struct err *err
         if (rc == 0)
             rc = destroy(&cell, err);
         else
-            cell_close(&cell, NULL, 0);
+            cell_close(&cell);
         if (rc == 0)
             printf("%.3f\n", cycle ? ms_since(began) : ms);
     }

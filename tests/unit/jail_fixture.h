@@ -123,7 +123,7 @@ static inline void fixture_run(struct jail_fixture *f, const char *const *argv, 
     assert_ok(cell_start(&cell, WARDEN_RUN, pipes, &err));
     fixture_drain(pipes, r);
     assert_ok(cell_ended(&cell, &r->end, &err));
-    r->wiped = cell_close(&cell, NULL, 0);
+    r->wiped = cell_close(&cell);
 }
 
 static inline void fixture_sh(struct jail_fixture *f, const char *script, struct ran *r)
