@@ -120,6 +120,7 @@ static const struct jail_op kernel_ops[] = {
     HIDE("proc/bus"),
     HIDE("proc/fs"),
     HIDE("proc/irq"),
+    HIDE("proc/pressure"),
     HIDE("proc/scsi"),
     HIDE("proc/tty"),
     HIDE("proc/kallsyms"),

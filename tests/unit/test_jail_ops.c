@@ -114,9 +114,10 @@ static void rights_by_phase(void **state)
 
 static void proc_is_masked(void **state)
 {
-    static const char *const hidden[] = {
-        "proc/kcore", "proc/keys", "proc/sysrq-trigger", "proc/kmsg", "proc/timer_list",
-        "proc/acpi",  "proc/scsi", "proc/bus",           "proc/irq",  "proc/fs"};
+    static const char *const hidden[] = {"proc/kcore", "proc/keys",       "proc/sysrq-trigger",
+                                         "proc/kmsg",  "proc/timer_list", "proc/acpi",
+                                         "proc/scsi",  "proc/bus",        "proc/irq",
+                                         "proc/fs",    "proc/pressure"};
     for (size_t p = 0; p < sizeof phases / sizeof *phases; p++) {
         struct jail_op ops[JAIL_OPS_MAX];
         size_t n = jail_ops_phase(phases[p], ops);
