@@ -19,6 +19,9 @@
 #define SEND_S  900
 #define DRAIN_S 120
 #define WIPE_S  300
+#define GRACE_S (30 * 60) /* over the wall limit: checkout and collection have times of their own */
+#define KILL_S  (15 * 60) /* for a host to end what it was told to cancel */
+#define AGAIN_S 5         /* after the store or the importer failed */
 
 /* ---- life ---- */
 
@@ -112,17 +115,40 @@ struct attempt *attempt_find(struct engine *e, const char *attempt_id)
 static const char *const phase_waits[PHASE_COUNT] = {
     [PHASE_OFFERED] = "it did not answer an envelope",
     [PHASE_SENDING] = "it did not take the source in time",
+    [PHASE_RUNNING] = "it is over its time",
     [PHASE_DRAINING] = "the log stopped short of its end",
     [PHASE_FETCHING] = "the result stopped coming",
     [PHASE_STORED] = "it did not confirm the wipe",
 };
+
+/* Connected, answering pings, and silent about a task that must long be over: told to cancel it, then
+ * given up. */
+static void overdue(struct attempt *a)
+{
+    if (a->cancel_sent) {
+        attempt_end(a, TASK_STUCK, ERR_CANCELLED,
+                    "host %s does not end it; look there, or remove it", a->host->name);
+        return;
+    }
+    a->row.cancel = true;
+    attempt_send_cancel(a);
+}
 
 static void on_deadline(uv_timer_t *timer)
 {
     struct attempt *a = timer->data;
     if (a->dead || phase_waits[a->phase] == NULL)
         return;
-    if (a->phase == PHASE_STORED && a->row.imported) {
+    if (a->row.result_stored && !task_state_final((enum task_state)a->row.state)) {
+        attempt_phase(a, PHASE_STORED, AGAIN_S);
+        result_resume(a);
+        return;
+    }
+    if (a->phase == PHASE_RUNNING) {
+        overdue(a);
+        return;
+    }
+    if (a->phase == PHASE_STORED) {
         /* The work is safe and decided; the wipe is asked for again by the next engine. */
         diag(DIAG_WARN, "task %s: host %s did not confirm the wipe", a->row.id, a->host->name);
         attempt_drop(a);
@@ -150,7 +176,7 @@ int attempt_set_state(struct attempt *a, enum task_state state, const char *reas
     if (a->row.state == (int)state && (reason == NULL || strcmp(reason, a->row.reason) == 0))
         return 0;
     if (store_task_state(a->e->store, a->row.id, state, reason, &err) < 0) {
-        engine_store_failed("state", &err);
+        engine_store_failed(a->e, "state", &err);
         return -1;
     }
     a->row.state = state;
@@ -168,7 +194,7 @@ static void end_task(struct attempt *a, enum task_state state, enum err_code cod
     term_line(why, &line); /* a host's words may be in it */
     broker_attempt_end(a->e->broker, a->id);
     if (store_task_end(a->e->store, a->row.id, state, code, buf_str(&line), &err) < 0)
-        engine_store_failed("end", &err);
+        engine_store_failed(a->e, "end", &err);
     else
         a->row.state = state;
     buf_done(&line);
@@ -215,6 +241,8 @@ void attempt_send_cancel(struct attempt *a)
     if (a->cancel_sent || a->host->state != HOST_READY)
         return;
     a->cancel_sent = true;
+    if (a->phase == PHASE_RUNNING)
+        attempt_phase(a, PHASE_RUNNING, KILL_S);
     memcpy(m.u.cancel.attempt, a->id, sizeof(m.u.cancel.attempt));
     send_message(a, &m);
 }
@@ -313,20 +341,23 @@ void attempt_begin(struct engine_host *h, struct task_row *row)
     unsigned n;
     uint64_t fence;
     if (store_task_lease(h->e->store, row->id, h->name, &n, &fence, &err) < 0) {
-        engine_store_failed("lease", &err);
+        engine_store_failed(h->e, "lease", &err);
         return;
     }
     struct attempt *a = attempt_new(h->e, h);
     if (a == NULL || store_task_get(h->e->store, row->id, &a->row, &err) < 0) {
-        engine_store_failed("lease", &err);
+        engine_store_failed(h->e, "lease", &err);
         if (a != NULL)
             attempt_drop(a);
         return;
     }
     attempt_id_make(row->id, n, a->id);
+    memcpy(a->runner_key, h->row.runner_key, sizeof(a->runner_key));
     attempt_phase(a, PHASE_SIGNING, 0);
     engine_notify(h->e);
-    if (fill_task(a, &t) == 0) {
+    if (a->id[0] == 0) {
+        attempt_end(a, TASK_FAILED, ERR_HOST, "host %s had no free slot %u times", h->name, n - 1);
+    } else if (fill_task(a, &t) == 0) {
         a->holds++;
         broker_sign(h->e->broker, &t, h->row.runner_key, ENVELOPE_LIFE_S, on_signed, a);
     } else {
@@ -359,18 +390,14 @@ static void park(struct attempt *a, const struct err *err)
 void attempt_resume(struct engine *e, struct task_row *row)
 {
     struct err err = ERR_INIT;
-    struct engine_host *h = engine_host_get(e, row->attempt_host, &err);
-    if (h == NULL) {
-        if (!task_state_final((enum task_state)row->state) &&
-            store_task_end(e->store, row->id, TASK_LOST, ERR_HOST, err.msg, &err) < 0)
-            engine_store_failed("lost", &err);
-        return;
-    }
-    struct attempt *a = attempt_new(e, h);
+    struct engine_host *h = engine_host_any(e, row->attempt_host, &err);
+    struct attempt *a = h != NULL ? attempt_new(e, h) : NULL;
     if (a == NULL)
         return;
     attempt_id_make(row->id, row->attempt_n, a->id);
     int r = store_task_get(e->store, row->id, &a->row, &err);
+    if (r == 0)
+        r = store_task_runner_key(e->store, row->id, a->runner_key, &err);
     if (r == 0)
         r = load_envelope(a, &err);
     if (r == 0)
@@ -438,10 +465,21 @@ void attempt_source_lost(struct attempt *a, const struct err *err)
 
 void attempt_ended(struct attempt *a, uint64_t log_bytes)
 {
+    struct err err = ERR_INIT;
     a->ended_log_bytes = log_bytes;
     attempt_phase(a, PHASE_DRAINING, DRAIN_S);
+    if (log_open(a, &err) < 0) {
+        engine_host_reset(a->host, err.msg);
+        return;
+    }
     if (attempt_set_state(a, TASK_COLLECTING, "fetching the result") == 0)
         attempt_log_complete(a);
+}
+
+void attempt_running(struct attempt *a)
+{
+    uint64_t wall_s = a->row.policy.limits[LIMIT_WALL] / 1000;
+    attempt_phase(a, PHASE_RUNNING, (unsigned)wall_s + GRACE_S);
 }
 
 static void reattach(struct attempt *a, const struct msg_attempt *there)
@@ -455,7 +493,7 @@ static void reattach(struct attempt *a, const struct msg_attempt *there)
     case ATTEMPT_COLLECTING:
         if (a->row.state == TASK_SENDING && attempt_set_state(a, TASK_RUNNING, "") < 0)
             break;
-        attempt_phase(a, PHASE_RUNNING, 0);
+        attempt_running(a);
         attempt_follow_log(a);
         break;
     case ATTEMPT_ENDED:
@@ -485,9 +523,9 @@ void attempt_welcome(struct attempt *a, const struct msg_welcome *w)
             send_wipe(a);
             return;
         }
-        /* The runner has forgotten it (a restart wipes): no receipt will ever come. */
+        /* The runner has forgotten it: a restart wipes, and no receipt will ever come. */
         if (store_task_wiped(a->e->store, a->row.id, &err) < 0)
-            engine_store_failed("wiped", &err);
+            engine_store_failed(a->e, "wiped", &err);
         a->row.wiped = true;
         if (a->row.imported)
             attempt_drop(a);
@@ -499,8 +537,26 @@ void attempt_welcome(struct attempt *a, const struct msg_welcome *w)
     } else if (a->row.cancel) {
         attempt_end(a, TASK_CANCELLED, ERR_CANCELLED, "cancelled before it began");
     } else {
+        a->offered_again = true;
         offer(a); /* the same envelope: a runner that has seen it says so */
     }
+}
+
+void attempt_host_forgotten(struct attempt *a)
+{
+    if (a->phase == PHASE_SIGNING || a->phase == PHASE_DONE)
+        return;
+    pack_stop(a);
+    log_stop(a);
+    if (!a->row.result_stored) {
+        attempt_end(a, TASK_LOST, ERR_HOST, "host %s was removed while it was there",
+                    a->host->name);
+        return;
+    }
+    /* Nobody is left to be told to wipe; the stored result is imported all the same. */
+    a->row.wiped = true;
+    if (task_state_final((enum task_state)a->row.state))
+        attempt_drop(a);
 }
 
 void attempt_host_gone(struct attempt *a, const struct err *err)
@@ -516,12 +572,11 @@ void attempt_host_gone(struct attempt *a, const struct err *err)
         return;
     }
     result_stop(a);
-    if (err->code == ERR_TRUST) {
-        attempt_end(a, TASK_LOST, ERR_TRUST, "%.290s", err->msg);
-        return;
-    }
+    /* A wrong key or a refused login is somebody in between, or a host that is being rebuilt: it says
+     * nothing about the task. Only the pinned host's own word ends it. */
     attempt_phase(a, PHASE_DETACHED, 0);
-    snprintf(reason, sizeof(reason), "%.220s; the work goes on there", err->msg);
+    snprintf(reason, sizeof(reason), "%.220s%s", err->msg,
+             a->row.state == TASK_SENDING ? "" : "; the work goes on there");
     attempt_set_state(a, (enum task_state)a->row.state, reason);
 }
 

@@ -15,6 +15,7 @@
 #include "proto/frame.h"
 
 #define LOG_SCAN_BYTES (256u << 10)
+#define LOG_STALL_S    120
 /* A log holds at most the policy's payload, plus heads and notes: a frame may carry as little as one
  * byte, so the heads alone can be thirteen times the payload. */
 #define LOG_MAX(policy_bytes) ((policy_bytes) * (LOG_FRAME_HEAD_BYTES + 1) + (16u << 20))
@@ -102,6 +103,8 @@ static size_t on_log_data(void *arg, const uint8_t *bytes, size_t n)
         attempt_distrust(a, &err);
         return n;
     }
+    if (a->phase == PHASE_DRAINING)
+        attempt_phase(a, PHASE_DRAINING, LOG_STALL_S);
     engine_notify(a->e);
     return n;
 }
@@ -110,8 +113,10 @@ static void on_log_end(void *arg, const struct err *err)
 {
     struct attempt *a = arg;
     a->log_stream = NULL;
-    if (err != NULL)
-        return; /* the session's own end follows, or the next welcome asks again */
+    if (err != NULL) {
+        engine_host_reset(a->host, err->msg); /* the next welcome asks for the rest */
+        return;
+    }
     a->log_done = true;
     attempt_log_complete(a);
 }

@@ -52,6 +52,9 @@ static void on_refused(struct attempt *a, const struct msg *m)
     } else if (a->phase == PHASE_OFFERED && f->reason == REFUSED_REPLAY) {
         attempt_end(a, TASK_LOST, ERR_TRUST,
                     "host %s has had this envelope before and lost the attempt", a->host->name);
+    } else if (a->phase == PHASE_OFFERED && f->reason == REFUSED_EXPIRED && a->offered_again) {
+        attempt_end(a, TASK_LOST, ERR_HOST,
+                    "its envelope expired while host %s could not be reached", a->host->name);
     } else if (a->phase == PHASE_STORED) {
         diag(DIAG_WARN, "task %s: host %s refused the wipe: %s %s", a->row.id, a->host->name, name,
              f->detail);
@@ -64,7 +67,7 @@ static void on_refused(struct attempt *a, const struct msg *m)
 static void on_accepted(struct attempt *a, const struct msg *m)
 {
     (void)m;
-    a->host->full_tries = 0;
+    a->host->full_tries = a->host->tries = 0;
     attempt_send_pack(a);
     if (!a->dead && a->row.cancel)
         attempt_send_cancel(a);
@@ -73,7 +76,7 @@ static void on_accepted(struct attempt *a, const struct msg *m)
 static void on_pack_ok(struct attempt *a, const struct msg *m)
 {
     (void)m;
-    attempt_phase(a, PHASE_RUNNING, 0);
+    attempt_running(a);
     if (attempt_set_state(a, TASK_RUNNING, "") == 0)
         attempt_follow_log(a);
 }
@@ -100,22 +103,6 @@ static void on_ended(struct attempt *a, const struct msg *m)
     attempt_ended(a, m->u.ended.log_bytes);
 }
 
-static int receipt_verify(struct attempt *a, const struct msg *m, struct receipt *ret,
-                          struct err *err)
-{
-    struct dsse d = {0};
-    int r = dsse_parse(m->u.doc.bytes, m->u.doc.len, &d, err);
-    if (r == 0 && strcmp(d.type, DSSE_TYPE_RECEIPT) != 0)
-        r = err_set(err, ERR_TRUST, "its type is not a receipt's");
-    if (r == 0)
-        r = dsse_verify(&d, (const uint8_t(*)[KEY_PUB_BYTES]) & a->host->row.runner_key, 1,
-                        &(size_t){0}, err);
-    if (r == 0)
-        r = receipt_decode(d.body.data, d.body.len, ret, err);
-    dsse_done(&d);
-    return r;
-}
-
 static void keep_receipt(struct attempt *a, const struct msg *m, const struct receipt *rc)
 {
     struct err err = ERR_INIT;
@@ -130,7 +117,7 @@ static void keep_receipt(struct attempt *a, const struct msg *m, const struct re
     if (r == 0)
         r = store_task_wiped(a->e->store, a->row.id, &err);
     if (r < 0) {
-        engine_store_failed("receipt", &err);
+        engine_store_failed(a->e, "receipt", &err);
         return;
     }
     if (!receipt_clean(rc))
@@ -144,16 +131,11 @@ static void keep_receipt(struct attempt *a, const struct msg *m, const struct re
         attempt_phase(a, PHASE_STORED, 0);
 }
 
-/* Receipts go past every attempt on the host; each looks whether it is its own. */
-static void on_receipt(struct attempt *a, const struct msg *m)
+void attempt_receipt(struct attempt *a, const struct receipt *rc, const struct msg *m)
 {
-    struct err err = ERR_INIT;
-    struct receipt rc = {0};
-    if (receipt_verify(a, m, &rc, &err) < 0)
-        diag(DIAG_ERROR, "host %s: receipt: %s", a->host->name, err.msg);
-    else if (strcmp(rc.attempt, a->id) == 0 && !a->row.wiped)
-        keep_receipt(a, m, &rc);
-    receipt_done(&rc);
+    /* Before the result is stored there is nothing that it could be the receipt of. */
+    if (a->phase == PHASE_STORED && a->row.result_stored && !a->row.wiped)
+        keep_receipt(a, m, rc);
 }
 
 /* Which message means what in which phase; an empty cell is a breach of the protocol. */
@@ -181,15 +163,6 @@ static const struct {
       [PHASE_STORED] = on_state}},
     {MSG_ENDED,
      {[PHASE_SENDING] = on_ended, [PHASE_RUNNING] = on_ended, [PHASE_DRAINING] = on_ended}},
-    {MSG_RECEIPT,
-     {[PHASE_SIGNING] = on_receipt,
-      [PHASE_OFFERED] = on_receipt,
-      [PHASE_SENDING] = on_receipt,
-      [PHASE_RUNNING] = on_receipt,
-      [PHASE_DRAINING] = on_receipt,
-      [PHASE_FETCHING] = on_receipt,
-      [PHASE_STORED] = on_receipt,
-      [PHASE_DETACHED] = on_receipt}},
 };
 
 void attempt_message(struct attempt *a, const struct msg *m)

@@ -8,7 +8,8 @@
 #include "common/file.h"
 #include "controller/engine_internal.h"
 
-#define PACK_CHUNK (256u << 10)
+#define PACK_CHUNK   (256u << 10)
+#define SEND_STALL_S 300
 
 static int next_chunk(struct attempt *a)
 {
@@ -46,6 +47,7 @@ static void on_pack_writable(void *arg)
             return;
         p->chunk_off += n;
         p->sent += n;
+        attempt_phase(a, a->phase, SEND_STALL_S); /* it takes as long as it takes, if it goes on */
         /* The whole chunk left: the next is read from where `sent` now stands. */
         if (p->chunk_off < p->chunk_len)
             continue;
@@ -86,8 +88,9 @@ static void on_pack_end(void *arg, const struct err *err)
     struct attempt *a = arg;
     a->pack.stream = NULL;
     pack_stop(a);
-    if (a->phase == PHASE_SENDING && err == NULL)
-        engine_host_reset(a->host, "it closed the source channel without an answer");
+    if (a->phase == PHASE_SENDING)
+        engine_host_reset(a->host, err != NULL ? err->msg
+                                               : "it closed the source channel without an answer");
 }
 
 int pack_start(struct attempt *a, struct err *err)

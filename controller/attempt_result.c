@@ -15,7 +15,9 @@
 #include "common/file.h"
 #include "controller/engine_internal.h"
 
-#define FETCH_STALL_S 120
+#define FETCH_STALL_S  120
+#define IMPORT_TRIES   3
+#define IMPORT_AGAIN_S 20
 
 /* Opens the document, checks signature and form. */
 static int result_verify(struct attempt *a, const void *doc, size_t len, struct result *ret,
@@ -26,8 +28,8 @@ static int result_verify(struct attempt *a, const void *doc, size_t len, struct 
     if (r == 0 && strcmp(d.type, DSSE_TYPE_RESULT) != 0)
         r = err_set(err, ERR_TRUST, "its type is not a result's");
     if (r == 0)
-        r = dsse_verify(&d, (const uint8_t(*)[KEY_PUB_BYTES]) & a->host->row.runner_key, 1,
-                        &(size_t){0}, err);
+        r = dsse_verify(&d, (const uint8_t(*)[KEY_PUB_BYTES]) & a->runner_key, 1, &(size_t){0},
+                        err);
     if (r == 0)
         r = result_decode(d.body.data, d.body.len, ret, err);
     dsse_done(&d);
@@ -184,8 +186,10 @@ static void on_result_end(void *arg, const struct err *end)
     struct err err = ERR_INIT;
     uint8_t digest[32];
     f->stream = NULL;
-    if (end != NULL)
-        return; /* the session is going; the next welcome starts over */
+    if (end != NULL) {
+        engine_host_reset(a->host, end->msg); /* the next welcome starts over */
+        return;
+    }
     if (!f->have_result || f->pack_bytes != f->result.patch_bytes) {
         engine_host_reset(a->host, "the result broke off");
         return;
@@ -276,7 +280,8 @@ static void record_import(struct attempt *a, const char *commit, const char *not
     struct err err = ERR_INIT;
     if (store_task_imported(a->e->store, a->row.id, commit, &err) < 0 ||
         store_task_state(a->e->store, a->row.id, TASK_IMPORTED, NULL, &err) < 0) {
-        engine_store_failed("imported", &err);
+        engine_store_failed(a->e, "imported", &err);
+        attempt_phase(a, PHASE_STORED, IMPORT_AGAIN_S);
         return;
     }
     a->row.imported = true;
@@ -300,6 +305,15 @@ static void on_imported(void *arg, const struct import_result *r, const struct e
     e->imports--;
     if (!attempt_unhold(a))
         return;
+    if (failed != NULL && ++a->import_tries < IMPORT_TRIES) {
+        /* Ours, not the patch's fault: a full disk, say. The work is safe, so there is time. */
+        diag(DIAG_ERROR, "task %s: import: %s", a->row.id, failed->msg);
+        snprintf(note, sizeof(note), "the import failed: %.200s; tried again in %d s", failed->msg,
+                 IMPORT_AGAIN_S);
+        attempt_set_state(a, (enum task_state)a->row.state, note);
+        attempt_phase(a, PHASE_STORED, IMPORT_AGAIN_S);
+        return;
+    }
     if (failed != NULL)
         snprintf(note, sizeof(note), "the patch is kept but could not be imported: %.220s",
                  failed->msg);

@@ -37,8 +37,9 @@ void engine_notify(struct engine *e)
     e->notify_wanted = true;
 }
 
-void engine_store_failed(const char *what, const struct err *err)
+void engine_store_failed(struct engine *e, const char *what, const struct err *err)
 {
+    e->rescan = true;
     diag(DIAG_ERROR, "store: %s: %s", what, err->msg);
 }
 
@@ -121,7 +122,7 @@ static void wait_because(struct engine *e, struct task_row *row, const char *rea
     if (strcmp(row->reason, reason) == 0)
         return;
     if (store_task_reason(e->store, row->id, reason, &err) < 0)
-        engine_store_failed("reason", &err);
+        engine_store_failed(e, "reason", &err);
     engine_notify(e);
 }
 
@@ -130,7 +131,7 @@ static void end_queued(struct engine *e, struct task_row *row, enum task_state s
 {
     struct err err = ERR_INIT;
     if (store_task_end(e->store, row->id, state, code, reason, &err) < 0)
-        engine_store_failed("end", &err);
+        engine_store_failed(e, "end", &err);
     engine_notify(e);
 }
 
@@ -248,7 +249,7 @@ static bool scan_row(struct engine *e, struct task_row *row)
     if (row->state == TASK_LEASED) {
         /* `sending` is written before anything is sent: a lease alone left nothing behind. */
         if (store_task_state(e->store, row->id, TASK_QUEUED, "", &err) < 0) {
-            engine_store_failed("give lease back", &err);
+            engine_store_failed(e, "give lease back", &err);
             return true;
         }
         row->state = TASK_QUEUED;
@@ -260,14 +261,26 @@ static bool scan_row(struct engine *e, struct task_row *row)
     return true;
 }
 
+/* Hosts that the operator has removed although something of ours was there. */
+static void scan_hosts(struct engine *e)
+{
+    struct host_row row;
+    for (struct engine_host *h = e->hosts; h != NULL; h = h->next) {
+        struct err err = ERR_INIT;
+        if (h->attempts > 0 && store_host_get(e->store, h->name, &row, &err) == -ERR_USAGE)
+            engine_host_forgotten(h);
+    }
+}
+
 static void scan(struct engine *e)
 {
     struct err err = ERR_INIT;
     struct task_row *rows = NULL;
     size_t n = 0;
     bool busy = false;
+    scan_hosts(e);
     if (store_task_list(e->store, true, &rows, &n, &err) < 0) {
-        engine_store_failed("list", &err);
+        engine_store_failed(e, "list", &err);
         return;
     }
     for (size_t i = n; i-- > 0;) /* oldest first */
@@ -339,7 +352,11 @@ static void on_beat(uv_timer_t *timer)
     char now[32];
     snprintf(now, sizeof(now), "%llu", (unsigned long long)clock_wall_ms());
     if (store_meta_set(e->store, "heartbeat_ms", now, &err) < 0)
-        engine_store_failed("heartbeat", &err);
+        engine_store_failed(e, "heartbeat", &err);
+    if (e->rescan) {
+        e->rescan = false;
+        engine_scan_soon(e);
+    }
     for (const struct engine_host *h = e->hosts; h != NULL; h = h->next)
         if (h->full_until_ms != 0 && uv_now(&e->loop) >= h->full_until_ms)
             engine_scan_soon(e);
@@ -429,10 +446,10 @@ static int start(struct engine *e, struct err *err)
         r = listen_followers(e, err);
     if (r < 0)
         return r;
-    say_ready();
     call_ahead(e);
     if ((r = broker_start(&e->loop, e->self, key, &e->broker, err)) < 0)
         return r;
+    say_ready();
     snprintf(pid, sizeof(pid), "%ld", (long)getpid());
     if ((r = store_meta_set(e->store, "engine_pid", pid, err)) < 0)
         return r;

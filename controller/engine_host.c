@@ -11,6 +11,7 @@
 
 #define BACKOFF_FIRST_MS 500
 #define BACKOFF_MAX_MS   30000
+#define STEADY_MS        30000
 #define FULL_FIRST_MS    500
 #define FULL_MAX_MS      30000
 #define LINGER_MS        (10 * 60 * 1000) /* an idle session is kept this long */
@@ -72,16 +73,29 @@ static void tell_attempts_gone(struct engine_host *h, const struct err *err)
 
 static void session_lost(struct engine_host *h, const struct err *err)
 {
-    if (h->link != NULL)
-        host_close(h->link);
-    h->link = NULL;
+    struct host_link *link = h->link;
+    /* Only a session that stood for a while, or brought a task on, ends a row of failures: a host that
+     * breaks the protocol after every welcome is called more and more seldom. */
+    if (h->state == HOST_READY && uv_now(&h->e->loop) - h->ready_ms >= STEADY_MS)
+        h->tries = 0;
     h->tries++;
     h->last = *err;
-    diag(DIAG_WARN, "host %s: %s", h->name, err->msg);
+    h->link = NULL;
+    diag(DIAG_WARN, "%s", err->msg);
     back_off(h);
+    /* They close their streams, which live in the session, before it goes. */
     tell_attempts_gone(h, err);
+    if (link != NULL)
+        host_close(link);
     engine_scan_soon(h->e);
     engine_notify(h->e);
+}
+
+static void tell_attempts_lost(struct engine_host *h, const struct err *err)
+{
+    for (struct attempt *a = h->e->attempts; a != NULL; a = a->next)
+        if (a->host == h && !a->dead && a->phase != PHASE_DONE && !a->row.result_stored)
+            attempt_end(a, TASK_LOST, ERR_TRUST, "%.290s", err->msg);
 }
 
 /* What the store keeps of a host is refreshed; a runner key other than the pinned one ends it. */
@@ -89,7 +103,10 @@ static int record_welcome(struct engine_host *h, const struct msg_welcome *w,
                           const char *host_key_line, struct err *err)
 {
     struct store *s = h->e->store;
-    int r = store_host_seen(s, h->name, w, !h->row.runner_key_known, err);
+    bool known = h->row.runner_key_known;
+    int r = store_host_seen(s, h->name, w, !known, err);
+    if (r == -ERR_TRUST && known)
+        tell_attempts_lost(h, err); /* the pinned host says so itself: its runner was made anew */
     if (r == 0 && h->row.host_key[0] == 0 && host_key_line != NULL)
         r = store_host_key(s, h->name, host_key_line, err);
     if (r == 0)
@@ -112,7 +129,7 @@ static void on_ready(void *arg, const struct msg_welcome *w, const char *host_ke
     }
     diag(DIAG_INFO, "host %s: connected (%s)", h->name, h->row.program);
     h->state = HOST_READY;
-    h->tries = 0;
+    h->ready_ms = uv_now(&h->e->loop);
     for (struct attempt *a = h->e->attempts; a != NULL; a = a->next)
         if (a->host == h && !a->dead)
             attempt_welcome(a, w);
@@ -138,16 +155,43 @@ static const char *message_attempt(const struct msg *m)
     }
 }
 
+/* A receipt names its attempt inside what is signed: verified once, then handed over. */
+static void on_receipt(struct engine_host *h, const struct msg *m)
+{
+    struct err err = ERR_INIT;
+    struct dsse d = {0};
+    struct receipt rc = {0};
+    int r = dsse_parse(m->u.doc.bytes, m->u.doc.len, &d, &err);
+    if (r == 0 && strcmp(d.type, DSSE_TYPE_RECEIPT) != 0)
+        r = err_set(&err, ERR_TRUST, "its type is not a receipt's");
+    if (r == 0)
+        r = dsse_verify(&d, (const uint8_t(*)[KEY_PUB_BYTES]) & h->row.runner_key, 1, &(size_t){0},
+                        &err);
+    if (r == 0)
+        r = receipt_decode(d.body.data, d.body.len, &rc, &err);
+    dsse_done(&d);
+    struct attempt *a = r == 0 ? attempt_find(h->e, rc.attempt) : NULL;
+    if (a != NULL && a->host == h)
+        attempt_receipt(a, &rc, m);
+    receipt_done(&rc);
+    if (r < 0)
+        engine_host_reset(h, err.msg);
+}
+
 static void on_message(void *arg, const struct msg *m)
 {
     struct engine_host *h = arg;
     const char *id = message_attempt(m);
+    if (m->type == MSG_RECEIPT) {
+        on_receipt(h, m);
+        return;
+    }
     for (struct attempt *a = h->e->attempts; a != NULL; a = a->next) {
         /* A refusal without an attempt is about an envelope that never verified: the one offered. */
         bool offered = m->type == MSG_REFUSED && id[0] == 0 && a->phase == PHASE_OFFERED;
         if (a->host != h || a->dead)
             continue;
-        if (m->type == MSG_RECEIPT || offered || strcmp(a->id, id) == 0)
+        if (offered || strcmp(a->id, id) == 0)
             attempt_message(a, m);
     }
 }
@@ -165,6 +209,10 @@ static void connect_host(struct engine_host *h)
     struct err err = ERR_INIT;
     uv_timer_stop(&h->retry);
     int r = store_host_get(h->e->store, h->name, &h->row, &err);
+    if (r == -ERR_USAGE) {
+        engine_host_forgotten(h);
+        return;
+    }
     if (r == 0)
         r = paths_ssh_key(h->e->paths, t.ssh_key, &err);
     if (r == 0) {
@@ -180,31 +228,52 @@ static void connect_host(struct engine_host *h)
         session_lost(h, &err);
 }
 
-struct engine_host *engine_host_get(struct engine *e, const char *name, struct err *err)
+static struct engine_host *host_new(struct engine *e, const char *name, struct err *err)
 {
-    struct host_row row;
-    if (store_host_get(e->store, name, &row, err) < 0)
-        return NULL;
-    for (struct engine_host *h = e->hosts; h != NULL; h = h->next) {
-        if (strcmp(h->name, name) == 0) {
-            if (h->state != HOST_READY)
-                h->row = row;
-            return h;
-        }
-    }
     struct engine_host *h = calloc(1, sizeof(*h));
     if (h == NULL) {
         err_set(err, ERR_FAIL, "out of memory");
         return NULL;
     }
     h->e = e;
-    h->row = row;
     snprintf(h->name, sizeof(h->name), "%s", name);
     uv_timer_init(&e->loop, &h->retry);
     h->retry.data = h;
     h->next = e->hosts;
     e->hosts = h;
     return h;
+}
+
+struct engine_host *engine_host_any(struct engine *e, const char *name, struct err *err)
+{
+    for (struct engine_host *h = e->hosts; h != NULL; h = h->next)
+        if (strcmp(h->name, name) == 0)
+            return h;
+    return host_new(e, name, err);
+}
+
+struct engine_host *engine_host_get(struct engine *e, const char *name, struct err *err)
+{
+    struct host_row row;
+    if (store_host_get(e->store, name, &row, err) < 0)
+        return NULL;
+    struct engine_host *h = engine_host_any(e, name, err);
+    if (h != NULL && h->state != HOST_READY)
+        h->row = row;
+    return h;
+}
+
+void engine_host_forgotten(struct engine_host *h)
+{
+    struct host_link *link = h->link;
+    h->link = NULL;
+    h->state = HOST_IDLE;
+    uv_timer_stop(&h->retry);
+    for (struct attempt *a = h->e->attempts; a != NULL; a = a->next)
+        if (a->host == h && !a->dead)
+            attempt_host_forgotten(a);
+    if (link != NULL)
+        host_close(link);
 }
 
 void engine_host_need(struct engine_host *h)

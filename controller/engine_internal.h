@@ -47,6 +47,7 @@ struct engine {
     struct attempt *attempts;  /* list, by attempt.next */
     unsigned imports;          /* importer children running */
     bool scan_wanted, notify_wanted, stopping;
+    bool rescan; /* the store failed: scan again at the next beat */
     unsigned idle_exit_s;
     uint64_t idle_since_ms; /* loop time; 0: busy */
     unsigned open_handles;  /* of ours, for shutdown */
@@ -56,8 +57,9 @@ struct engine {
 void engine_scan_soon(struct engine *e);
 /* Something followers can see has changed. */
 void engine_notify(struct engine *e);
-/* A store call failed: say it once on the log; the caller goes on as its state allows. */
-void engine_store_failed(const char *what, const struct err *err);
+/* A store call failed: say it once on the log and look at the store again at the next beat; the
+ * caller goes on as its state allows. */
+void engine_store_failed(struct engine *e, const char *what, const struct err *err);
 
 /* ---- engine_host.c ---- */
 
@@ -70,7 +72,8 @@ struct engine_host {
     struct host_row row;
     struct host_link *link;
     enum host_state state;
-    unsigned tries;         /* failed connects in a row */
+    unsigned tries;         /* sessions in a row that brought nothing */
+    uint64_t ready_ms;      /* loop time at which this session became ready */
     struct err last;        /* why the last one failed */
     uv_timer_t retry;       /* backoff, or idle disconnect */
     unsigned attempts;      /* attached to this host and not done */
@@ -81,6 +84,10 @@ struct engine_host {
 
 /* The host by name, made on first use from the store; NULL with err when there is none. */
 struct engine_host *engine_host_get(struct engine *e, const char *name, struct err *err);
+/* The same also for one that is no longer enrolled: attempts that were there still need a place. */
+struct engine_host *engine_host_any(struct engine *e, const char *name, struct err *err);
+/* The operator has removed it: whatever of ours was only there is lost. */
+void engine_host_forgotten(struct engine_host *h);
 /* Connects unless connected or waiting to. */
 void engine_host_need(struct engine_host *h);
 /* It had no free slot, though none of ours is known to hold it: offer again later, not at once. */
@@ -142,6 +149,9 @@ struct attempt {
     enum phase phase;
     bool slot; /* counted in host->slots_used */
     bool cancel_sent;
+    bool offered_again; /* the envelope was sent before, by an earlier session or engine */
+    uint8_t runner_key[KEY_PUB_BYTES]; /* pinned when it was leased: signs its result and receipt */
+    unsigned import_tries;
     bool importing, wipe_sent;
     bool dead;           /* no callback may touch it but those that free it */
     unsigned holds;      /* async work that still points here: signing, import, timer */
@@ -164,6 +174,9 @@ struct attempt *attempt_find(struct engine *e, const char *attempt_id);
 /* Events from the host. */
 void attempt_welcome(struct attempt *a, const struct msg_welcome *w);
 void attempt_message(struct attempt *a, const struct msg *m);
+/* A receipt whose signature held: taken when it is this attempt's and its result is stored. */
+void attempt_receipt(struct attempt *a, const struct receipt *rc, const struct msg *m);
+void attempt_host_forgotten(struct attempt *a);
 void attempt_host_gone(struct attempt *a, const struct err *err);
 /* The store says that the operator wants it cancelled. */
 void attempt_cancel(struct attempt *a);
@@ -180,6 +193,8 @@ void attempt_send_pack(struct attempt *a);
 void attempt_source_lost(struct attempt *a, const struct err *err);
 void attempt_send_cancel(struct attempt *a);
 void attempt_follow_log(struct attempt *a);
+/* It runs there; how long it may is counted here too, in case the host never says. */
+void attempt_running(struct attempt *a);
 /* The runner says that the attempt is over and how long its log is. */
 void attempt_ended(struct attempt *a, uint64_t log_bytes);
 void attempt_phase(struct attempt *a, enum phase phase, unsigned deadline_s);

@@ -12,7 +12,10 @@
 
 #include "config.h"
 
-#define PUMP_BUDGET    64 /* looks at the socket before the rest of the loop gets its turn */
+/* What one session may take of one turn of the loop, for the other hosts' sake. */
+#define PUMP_BUDGET    64 /* reads of the socket, a few kB each */
+#define FRAME_BUDGET   64
+#define PARSE_BUDGET   (256u << 10) /* bytes of frames: one may be 1 MiB, many such may not */
 #define LOOK_BUDGET    4
 #define CONTROL_IN_MAX (FRAME_HEAD_BYTES + FRAME_PAYLOAD_MAX + (64u << 10))
 
@@ -126,11 +129,17 @@ static void control_parse(struct host_link *h)
     struct frame f;
     struct err err = ERR_INIT;
     int rc = 0;
-    while (!h->why.code && !h->closing &&
+    while (!h->why.code && !h->closing && h->frames_left > 0 &&
            (rc = frame_get(h->in.data + at, h->in.len - at, &f, &used, &err)) > 0) {
         control_message(h, &f);
         at += used;
+        h->frames_left--;
+        h->parsed += used;
+        if (h->parsed >= PARSE_BUDGET)
+            h->frames_left = 0;
     }
+    if (h->frames_left == 0) /* the rest is the next turn's */
+        host_kick(h);
     if (rc < 0)
         host_fail(h, ERR_HOST, "host %s: its runner sent a malformed frame: %s", h->target.name,
                   err.msg);
@@ -143,7 +152,7 @@ static void control_parse(struct host_link *h)
 
 static void pump(struct host_link *h)
 {
-    for (int i = 0; i < PUMP_BUDGET && !h->why.code && !h->closing; i++) {
+    for (; h->pumps_left > 0 && !h->why.code && !h->closing; h->pumps_left--) {
         int rc = ssh_event_dopoll(h->event, 0);
         if (rc == SSH_AGAIN)
             return;
@@ -242,15 +251,19 @@ void host_enter(struct host_link *h, enum host_state state)
     uv_timer_start(h->deadline, on_deadline, state_ms(h), 0);
 }
 
-static void on_kick(uv_timer_t *timer)
+/* An idle handle, not a timer of 0 ms: libuv runs a timer that is set anew from its own callback in
+ * the same pass over the timers, so one host that has always more would stop the whole loop. What
+ * is started here waits for the loop's next turn, with timers, signals and sockets in between. */
+static void on_kick(uv_idle_t *idle)
 {
-    host_drive(timer->data);
+    uv_idle_stop(idle);
+    host_drive(idle->data);
 }
 
 void host_kick(struct host_link *h)
 {
     if (h->kick && !h->closing)
-        uv_timer_start(h->kick, on_kick, 0, 0);
+        uv_idle_start(h->kick, on_kick);
 }
 
 /* The end. */
@@ -308,6 +321,9 @@ void host_drive(struct host_link *h)
     if (h->driving)
         return;
     h->driving = true;
+    h->pumps_left = PUMP_BUDGET;
+    h->frames_left = FRAME_BUDGET;
+    h->parsed = 0;
     while (!h->why.code && !h->closing && steps[h->state].step &&
            steps[h->state].step(h) == HOST_ON) {
     }
@@ -320,9 +336,10 @@ void host_drive(struct host_link *h)
         arm(h);
 }
 
-static void on_start(uv_timer_t *timer)
+static void on_start(uv_idle_t *idle)
 {
-    struct host_link *h = timer->data;
+    struct host_link *h = idle->data;
+    uv_idle_stop(idle);
     host_dial_next(h);
     host_drive(h);
 }
@@ -336,6 +353,17 @@ static uv_timer_t *timer_new(struct host_link *h)
     }
     t->data = h;
     return t;
+}
+
+static uv_idle_t *idle_new(struct host_link *h)
+{
+    uv_idle_t *i = malloc(sizeof *i);
+    if (!i || uv_idle_init(h->loop, i) < 0) {
+        free(i);
+        return NULL;
+    }
+    i->data = h;
+    return i;
 }
 
 int host_open(uv_loop_t *loop, const struct host_target *t, const struct host_callbacks *cb,
@@ -352,7 +380,7 @@ int host_open(uv_loop_t *loop, const struct host_target *t, const struct host_ca
     h->fd = -1;
     buf_init(&h->in, CONTROL_IN_MAX);
     h->deadline = timer_new(h);
-    h->kick = timer_new(h);
+    h->kick = idle_new(h);
     int rc = h->deadline && h->kick ? 0 : err_set(err, ERR_FAIL, "out of memory");
     if (rc == 0)
         rc = host_login_key(h, err);
@@ -364,7 +392,7 @@ int host_open(uv_loop_t *loop, const struct host_target *t, const struct host_ca
     }
     host_enter(h, HOST_RESOLVING);
     if (h->addrs)
-        uv_timer_start(h->kick, on_start, 0, 0);
+        uv_idle_start(h->kick, on_start);
     *ret = h;
     return 0;
 }

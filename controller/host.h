@@ -34,8 +34,10 @@ struct host_callbacks {
 /* Starts connecting; callbacks come from the loop, never from inside this call. */
 int host_open(uv_loop_t *loop, const struct host_target *t, const struct host_callbacks *cb,
               void *arg, struct host_link **ret, struct err *err);
-/* Ends the session and frees it when its handles closed; no callback comes after this returns, and
- * its streams are gone with it. May be called from any callback. NULL is fine. */
+/* Ends the session and frees it when its handles closed; no callback comes after this returns, not
+ * even a stream's `end`. Every pointer to a stream of it is dead from here on: an owner that holds
+ * one forgets it, or closes the stream first. May be called from any callback, its own and others'.
+ * NULL is fine. */
 void host_close(struct host_link *h);
 /* Queues a control message. */
 int host_send(struct host_link *h, const struct msg *m, struct err *err);

@@ -70,7 +70,9 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         else if (host_session_start(h) == 0)
             host_enter(h, HOST_KEYS);
     }
-    host_drive(h);
+    /* A kick that waits now is for the next turn: this one had its drive, and one is its share. */
+    if (!uv_is_active((uv_handle_t *)h->kick))
+        host_drive(h);
 }
 
 static int watch(struct host_link *h)

@@ -89,13 +89,17 @@ struct host_link {
     bool closing;   /* host_close was called while driving */
     bool active;    /* libssh told us something since the last look */
     bool refill;    /* look whether spares are missing */
+    /* what is left of this drive's share of the loop's turn */
+    unsigned pumps_left, frames_left;
+    size_t parsed;
     /* reaching it (host_dial.c) */
     struct lookup *lookup;
     struct addrinfo *addrs, *next_addr;
     int fd; /* the loop's; libssh has a duplicate */
     uv_poll_t *poll;
     int polled; /* UV_READABLE | UV_WRITABLE as armed */
-    uv_timer_t *deadline, *kick;
+    uv_timer_t *deadline;
+    uv_idle_t *kick;
     /* the session (host_trust.c) */
     ssh_session session;
     ssh_event event;

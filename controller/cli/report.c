@@ -202,7 +202,9 @@ static void wiped_text(const struct report *r, struct buf *b)
 
     if (!r->have_receipt) {
         if (r->row->result_stored)
-            buf_adds(b, "  wiped     under way\n");
+            buf_adds(b, r->row->wiped
+                            ? "  wiped     no receipt: its runner was restarted since, or removed\n"
+                            : "  wiped     under way\n");
         return;
     }
     buf_addf(b, "  wiped     %s%s\n",
