@@ -55,17 +55,23 @@ static int send_op(const struct cell *c, uint32_t op, uint32_t phase, struct err
     return fdpass_send(c->ctl, &msg, sizeof msg, NULL, 0, err);
 }
 
-static int write_map(pid_t pid, const char *name, unsigned first)
+static int write_of(pid_t pid, const char *name, const char *text)
 {
-    char path[64], map[64];
+    char path[64];
     snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
-    int n = snprintf(map, sizeof map, "0 %u %u\n", first, CELL_UID_COUNT);
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return -1;
-    int rc = write(fd, map, (size_t)n) == n ? 0 : -1;
+    int rc = write_all(fd, text, strlen(text));
     fd_close(&fd);
     return rc;
+}
+
+static int write_map(pid_t pid, const char *name, unsigned first)
+{
+    char map[64];
+    snprintf(map, sizeof map, "0 %u %u\n", first, CELL_UID_COUNT);
+    return write_of(pid, name, map);
 }
 
 static int map_range(pid_t pid, unsigned slot)
@@ -108,6 +114,9 @@ static int make_keeper(const struct cell_setup *setup, struct cell *c, struct er
     close(ends[1]);
     if (rc == 0 && setup->rooted && map_range(c->pid, setup->slot) < 0)
         rc = err_errno(err, ERR_FAIL, "the attempt's user ids cannot be mapped");
+    /* Written with CAP_SYS_RESOURCE the score is also the least that the attempt can go back to. */
+    if (rc == 0 && setup->rooted && write_of(c->pid, "oom_score_adj", CELL_OOM_SCORE) < 0)
+        rc = err_errno(err, ERR_FAIL, "the attempt's oom_score_adj cannot be set");
     return rc;
 }
 

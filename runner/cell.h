@@ -19,6 +19,8 @@
 #define CELL_UID_BASE  0x70000000u
 #define CELL_UID_COUNT 65536u
 
+#define CELL_OOM_SCORE "800" /* when memory runs out, an attempt goes before all else on the host */
+
 /* All borrowed, and needed only during cell_open: the keeper has its own copies by then. */
 struct cell_setup {
     const struct task *task;

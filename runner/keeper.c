@@ -26,7 +26,6 @@
 
 #define STAGE             "/tmp" /* where the room is put together before it becomes our root */
 #define ROOM_OPTS         "size=4m,nr_inodes=1024,mode=0755"
-#define OOM_SCORE         "800"
 #define INOTIFY_INSTANCES 64
 #define INOTIFY_WATCHES   65536
 
@@ -141,9 +140,9 @@ static int take_identity(const struct keeper_setup *s, struct err *err)
     } else if (map_own_ids(s->uid, s->gid) < 0) {
         return err_errno(err, ERR_FAIL, "the keeper cannot map its ids");
     }
-    /* When memory runs out, an attempt goes before anything else on the host. */
     prctl(PR_SET_DUMPABLE, 1);
-    write_text("/proc/self/oom_score_adj", OOM_SCORE);
+    /* Where the warden is root, it has done that. */
+    write_text("/proc/self/oom_score_adj", CELL_OOM_SCORE);
     int rc = set_ceilings(s->cell->slots, err);
     prctl(PR_SET_DUMPABLE, 0);
     return rc;

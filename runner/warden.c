@@ -79,12 +79,12 @@ static int load_setup(const struct runner_config *cfg, struct warden_setup *out,
 }
 
 /* Root keeps what the warden's acts take and nothing else: give files and cgroups to a slot's ids,
- * map them, signal and look at their processes. SYS_ADMIN is for AppArmor, which on some systems lets
+ * map them, signal and look at their processes, bind their oom_score_adj (SYS_RESOURCE). SYS_ADMIN is for AppArmor, which on some systems lets
  * only its holders make usable user namespaces. */
 static int keep_few_capabilities(struct err *err)
 {
-    static const int kept[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_KILL,      CAP_SETGID,
-                               CAP_SETUID, CAP_SYS_ADMIN,    CAP_SYS_PTRACE};
+    static const int kept[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_KILL,       CAP_SETGID,
+                               CAP_SETUID, CAP_SYS_ADMIN,    CAP_SYS_PTRACE, CAP_SYS_RESOURCE};
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct have[2], want[2] = {0};
     if (syscall(SYS_capget, &head, have) < 0)
