@@ -19,7 +19,7 @@ struct opt {
     const char *name; /* "limit" is --limit */
     char letter;      /* 'f' is -f, or 0 */
     enum opt_kind kind;
-    size_t offset; /* into the options struct */
+    size_t offset;    /* into the options struct */
     const char *arg;  /* how help names the value, NULL for flags */
     const char *help; /* one line */
     const char *env;  /* environment variable that gives the default, or NULL */

@@ -11,13 +11,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#define ECDSA_KINDS "ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521"
+#define RSA_KINDS   "rsa-sha2-512,rsa-sha2-256"
+
 /* What is asked for in each round. A host offers one key of the kinds we name; only a fingerprint
  * is pinned, so when the key is not the pinned one, the kinds not seen yet are asked for. */
 static const char *const key_kinds[] = {
-    "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-"
-    "256",
-    "ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256",
-    "rsa-sha2-512,rsa-sha2-256",
+    "ssh-ed25519," ECDSA_KINDS "," RSA_KINDS,
+    ECDSA_KINDS "," RSA_KINDS,
+    RSA_KINDS,
 };
 #define KEY_ROUNDS (sizeof key_kinds / sizeof key_kinds[0])
 

@@ -15,7 +15,8 @@
 #include "proto/task.h"
 
 struct import_flag { /* something a reviewer must look at */
-    char kind[33];   /* "ci", "hook", "gitattributes", "submodule", "symlink", "executable", "binary", "lockfile", "path" ... */
+    char kind
+        [33]; /* "ci", "hook", "gitattributes", "submodule", "symlink", "executable", "binary", "lockfile", "path" ... */
     char path[1025];
     char why[201];
 };

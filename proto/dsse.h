@@ -28,14 +28,14 @@ struct dsse {
 /* Appends PAE(type, body). */
 int dsse_pae(const char *type, const void *body, size_t len, struct buf *to);
 /* Signs and appends the document. `pub` and its fingerprint come from `sec`. */
-int dsse_sign(const uint8_t sec[static KEY_SEC_BYTES], const char *type, const void *body, size_t len,
-              struct buf *to, struct err *err);
+int dsse_sign(const uint8_t sec[static KEY_SEC_BYTES], const char *type, const void *body,
+              size_t len, struct buf *to, struct err *err);
 /* Parses the document strictly, without trusting it. dsse_done() frees, also after failure. */
 int dsse_parse(const void *bytes, size_t len, struct dsse *out, struct err *err);
 void dsse_done(struct dsse *d);
 /* 0 when one of the `n` keys signed; then *ret_key is its index. -ERR_TRUST otherwise. The key whose
  * fingerprint matches keyid is tried first; every pinned key is tried. */
-int dsse_verify(const struct dsse *d, const uint8_t (*keys)[KEY_PUB_BYTES], size_t n, size_t *ret_key,
-                struct err *err);
+int dsse_verify(const struct dsse *d, const uint8_t (*keys)[KEY_PUB_BYTES], size_t n,
+                size_t *ret_key, struct err *err);
 
 #endif

@@ -37,7 +37,8 @@ struct frame {
 int frame_put(struct buf *to, uint8_t type, const void *payload, size_t len);
 /* Looks at bytes[0..len): 1 = a whole frame, *ret and *ret_used (bytes it takes) set; 0 = more bytes
  * needed; -ERR_FAIL = impossible length. Types are judged by the caller's table. */
-int frame_get(const uint8_t *bytes, size_t len, struct frame *ret, size_t *ret_used, struct err *err);
+int frame_get(const uint8_t *bytes, size_t len, struct frame *ret, size_t *ret_used,
+              struct err *err);
 
 struct log_frame {
     enum log_stream stream;
@@ -46,8 +47,8 @@ struct log_frame {
     size_t len;
 };
 
-void log_frame_head(uint8_t out[static LOG_FRAME_HEAD_BYTES], enum log_stream stream, uint64_t at_us,
-                    uint32_t len);
+void log_frame_head(uint8_t out[static LOG_FRAME_HEAD_BYTES], enum log_stream stream,
+                    uint64_t at_us, uint32_t len);
 int log_frame_put(struct buf *to, enum log_stream stream, uint64_t at_us, const void *payload,
                   size_t len);
 /* As frame_get. Unknown stream numbers are an error. */

@@ -83,29 +83,29 @@ void *json_list_push(struct json_list *l, const struct json_shape *shape);
 
 /* Rows of a field table: JSON_ROW(struct task, TEXT, id) names the key as the member;
  * JSON_ROW_AS gives the key another name. Options follow as designated initialisers. */
-#define JSON_ROW_AS(T, KIND, member, key, ...)                                                     \
-    {                                                                                              \
-        .name = (key), .kind = JSON_##KIND, .offset = offsetof(T, member),                         \
-        .size = sizeof(((T *)0)->member), __VA_ARGS__                                              \
+#define JSON_ROW_AS(T, KIND, member, key, ...)                             \
+    {                                                                      \
+        .name = (key), .kind = JSON_##KIND, .offset = offsetof(T, member), \
+        .size = sizeof(((T *)0)->member), __VA_ARGS__                      \
     }
 #define JSON_ROW(T, KIND, member, ...) JSON_ROW_AS(T, KIND, member, #member, __VA_ARGS__)
 /* An object (or tuple) that groups members of the same C struct: no member of its own. */
-#define JSON_GROUP(key, shape_ptr)                                                                 \
-    {                                                                                              \
-        .name = (key), .kind = JSON_OBJ, .shape = (shape_ptr)                                      \
+#define JSON_GROUP(key, shape_ptr)                            \
+    {                                                         \
+        .name = (key), .kind = JSON_OBJ, .shape = (shape_ptr) \
     }
-#define JSON_GROUP_TUPLE(key, shape_ptr)                                                           \
-    {                                                                                              \
-        .name = (key), .kind = JSON_TUPLE, .shape = (shape_ptr)                                    \
+#define JSON_GROUP_TUPLE(key, shape_ptr)                        \
+    {                                                           \
+        .name = (key), .kind = JSON_TUPLE, .shape = (shape_ptr) \
     }
 /* A key whose value is always texts[0]. */
-#define JSON_FIXED(key, texts)                                                                     \
-    {                                                                                              \
-        .name = (key), .kind = JSON_CONST, .names = (texts)                                        \
+#define JSON_FIXED(key, texts)                              \
+    {                                                       \
+        .name = (key), .kind = JSON_CONST, .names = (texts) \
     }
-#define JSON_END                                                                                   \
-    {                                                                                              \
-        .name = NULL                                                                               \
+#define JSON_END     \
+    {                \
+        .name = NULL \
     }
 
 /* Parses exactly `len` bytes into `out` (which is zeroed first). On failure `out` is released and

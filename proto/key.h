@@ -14,12 +14,12 @@
 #include "proto/buf.h"
 #include "proto/err.h"
 
-#define KEY_PUB_BYTES  32
-#define KEY_SEC_BYTES  64 /* libsodium's crypto_sign secret key: seed || public */
-#define KEY_SIG_BYTES  64
-#define KEY_FPR_SIZE   51 /* "SHA256:" + 43 base64 digits + NUL */
-#define KEY_LINE_MAX   8192
-#define KEY_BLOB_MAX   2048
+#define KEY_PUB_BYTES 32
+#define KEY_SEC_BYTES 64 /* libsodium's crypto_sign secret key: seed || public */
+#define KEY_SIG_BYTES 64
+#define KEY_FPR_SIZE  51 /* "SHA256:" + 43 base64 digits + NUL */
+#define KEY_LINE_MAX  8192
+#define KEY_BLOB_MAX  2048
 
 /* Any SSH public key, as it stands in a .pub or known_hosts line. */
 struct ssh_pub {

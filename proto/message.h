@@ -55,8 +55,8 @@ enum msg_type {
 };
 
 struct msg_hello {
-    int version; /* PROTO_VERSION */
-    int channel; /* enum channel */
+    int version;                   /* PROTO_VERSION */
+    int channel;                   /* enum channel */
     char program[65];              /* "creel 0.1.0" */
     char attempt[ATTEMPT_ID_SIZE]; /* pack, log, result */
     uint64_t offset;               /* log: first byte wanted */
@@ -71,16 +71,16 @@ struct msg_attempt {
 
 struct msg_welcome {
     int version;
-    char program[65];                /* "creel-runner 0.1.0" */
+    char program[65];                  /* "creel-runner 0.1.0" */
     uint8_t runner_key[KEY_PUB_BYTES]; /* signs results and receipts; tokens are sealed to it */
-    char host_key[KEY_FPR_SIZE];     /* the SSH host key this runner takes for its own */
+    char host_key[KEY_FPR_SIZE];       /* the SSH host key this runner takes for its own */
     char kernel[129];
-    int slots;                       /* attempts at once */
-    bool rooted;                     /* warden runs as root (own uid range) or not */
-    unsigned unenforceable;          /* LIMIT_BIT()s this host cannot enforce */
+    int slots;              /* attempts at once */
+    bool rooted;            /* warden runs as root (own uid range) or not */
+    unsigned unenforceable; /* LIMIT_BIT()s this host cannot enforce */
     char unenforceable_why[201];
-    bool memory_cleared;             /* kernel frees pages zeroed (init_on_free=1) */
-    struct json_list attempts;       /* struct msg_attempt */
+    bool memory_cleared;       /* kernel frees pages zeroed (init_on_free=1) */
+    struct json_list attempts; /* struct msg_attempt */
 };
 
 struct msg_ping {

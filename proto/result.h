@@ -36,14 +36,14 @@ struct step_result {
 
 struct result {
     char task[ID_SIZE], attempt[ATTEMPT_ID_SIZE];
-    char runner[KEY_FPR_SIZE];  /* who ran it: fingerprint of the signing runner key */
-    char program[65];           /* "creel-runner 0.1.0" */
+    char runner[KEY_FPR_SIZE];   /* who ran it: fingerprint of the signing runner key */
+    char program[65];            /* "creel-runner 0.1.0" */
     uint8_t envelope_sha256[32]; /* of the DSSE document as received */
-    uint8_t pack_sha256[32];    /* source pack, as checked */
+    uint8_t pack_sha256[32];     /* source pack, as checked */
     char base[TASK_OID_SIZE], root[TASK_OID_SIZE];
-    int outcome;                /* enum outcome */
-    char reason[301];           /* one line for a person; empty when succeeded */
-    struct json_list steps;     /* struct step_result */
+    int outcome;            /* enum outcome */
+    char reason[301];       /* one line for a person; empty when succeeded */
+    struct json_list steps; /* struct step_result */
     /* patch: absent (commit[0] == 0, patch_bytes 0) when the tree is as it was */
     char commit[TASK_OID_SIZE]; /* one commit on `root`, made by the collector */
     uint64_t patch_bytes;
@@ -54,8 +54,8 @@ struct result {
     uint64_t started, finished; /* Unix seconds */
     uint64_t wall_ms, cpu_ms;
     uint64_t mem_peak, pids_peak, disk_peak; /* 0: not measured here */
-    struct policy policy;       /* echoed */
-    unsigned unenforced;        /* LIMIT_BIT()s that did not hold here */
+    struct policy policy;                    /* echoed */
+    unsigned unenforced;                     /* LIMIT_BIT()s that did not hold here */
 };
 
 int result_encode(const struct result *r, struct buf *to, struct err *err);
@@ -63,8 +63,8 @@ int result_decode(const void *bytes, size_t len, struct result *out, struct err 
 void result_done(struct result *r);
 
 struct receipt_item {
-    char what[65];   /* "processes", "work tree", "log spool", "token", ... */
-    char how[201];   /* how it was removed and how that was checked */
+    char what[65]; /* "processes", "work tree", "log spool", "token", ... */
+    char how[201]; /* how it was removed and how that was checked */
     bool gone;
 };
 
@@ -74,7 +74,7 @@ struct receipt {
     uint8_t result_sha256[32];
     uint64_t wiped; /* Unix seconds */
     bool memory_cleared;
-    char note[301]; /* says that this is evidence, not proof, and what was not cleared */
+    char note[301];         /* says that this is evidence, not proof, and what was not cleared */
     struct json_list items; /* struct receipt_item */
 };
 

@@ -44,8 +44,8 @@ enum outcome {
     OUTCOME_FAILED,    /* one did not; `reason` says which */
     OUTCOME_TIMED_OUT, /* wall limit */
     OUTCOME_CANCELLED,
-    OUTCOME_LIMIT,     /* memory or disk limit hit and that ended it; counts as failed */
-    OUTCOME_ERROR,     /* the runner itself could not go on; counts as failed */
+    OUTCOME_LIMIT, /* memory or disk limit hit and that ended it; counts as failed */
+    OUTCOME_ERROR, /* the runner itself could not go on; counts as failed */
     OUTCOME_COUNT,
 };
 extern const char *const outcome_names[OUTCOME_COUNT + 1];
@@ -57,8 +57,8 @@ enum attempt_state {
     ATTEMPT_CHECKOUT,
     ATTEMPT_RUNNING,
     ATTEMPT_COLLECTING,
-    ATTEMPT_ENDED,  /* result signed and ready to fetch */
-    ATTEMPT_WIPED,  /* receipt ready */
+    ATTEMPT_ENDED, /* result signed and ready to fetch */
+    ATTEMPT_WIPED, /* receipt ready */
     ATTEMPT_STATE_COUNT,
 };
 extern const char *const attempt_state_names[ATTEMPT_STATE_COUNT + 1];

@@ -33,10 +33,10 @@ struct task {
     char aud_host_key[KEY_FPR_SIZE]; /* fingerprint of the host's SSH host key: what counts */
     uint64_t iat, nbf, exp;
     uint8_t nonce[TASK_NONCE_BYTES];
-    uint64_t fence; /* rises with every lease of this host */
-    char base[TASK_OID_SIZE];        /* the true base commit, for the record */
-    char root[TASK_OID_SIZE];        /* the commit in the pack: base's tree, no parent */
-    char branch[TASK_BRANCH_SIZE];   /* "creel/<id>" */
+    uint64_t fence;                /* rises with every lease of this host */
+    char base[TASK_OID_SIZE];      /* the true base commit, for the record */
+    char root[TASK_OID_SIZE];      /* the commit in the pack: base's tree, no parent */
+    char branch[TASK_BRANCH_SIZE]; /* "creel/<id>" */
     uint64_t pack_bytes;
     uint8_t pack_sha256[32];
     struct strv setup;   /* shell lines, run before the command; may be empty */

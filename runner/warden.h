@@ -26,9 +26,9 @@ enum warden_op {
     WARDEN_FACTS = 1, /* -> facts. What this host can enforce */
     WARDEN_OPEN,      /* fds: [envelope memfd]. -> OK, fds: [pack: write the source pack here] */
     WARDEN_START,     /* phase. -> OK, fds: [stdout, stderr, status] read ends (status: run only) */
-    WARDEN_EXITED,    /* event: a phase is over and nothing of it lives; collect: fds: [patch pack] */
-    WARDEN_KILL,      /* -> OK at once; EXITED follows when the jail is empty */
-    WARDEN_WIPE,      /* -> OK with `wiped`. Kills first if needed */
+    WARDEN_EXITED, /* event: a phase is over and nothing of it lives; collect: fds: [patch pack] */
+    WARDEN_KILL,   /* -> OK at once; EXITED follows when the jail is empty */
+    WARDEN_WIPE,   /* -> OK with `wiped`. Kills first if needed */
 };
 
 enum warden_phase { WARDEN_CHECKOUT, WARDEN_RUN, WARDEN_COLLECT };
@@ -56,8 +56,8 @@ struct warden_wiped {
 
 struct warden_reply {
     uint32_t op, slot, phase;
-    int32_t status;   /* 0, or enum err_code; then detail says why */
-    int32_t exit;     /* EXITED: exit status of the phase's first process, -1 by a signal */
+    int32_t status; /* 0, or enum err_code; then detail says why */
+    int32_t exit;   /* EXITED: exit status of the phase's first process, -1 by a signal */
     int32_t signal;
     char detail[301];
     union {
@@ -87,7 +87,8 @@ struct warden_step {
  * warden's pid. Call before any thread exists. */
 int warden_start(const struct runner_config *cfg, int *ret_fd, pid_t *ret_pid, struct err *err);
 /* One request with descriptors (borrowed: the caller still closes its own). */
-int warden_send(int fd, const struct warden_request *req, const int *fds, size_t nfds, struct err *err);
+int warden_send(int fd, const struct warden_request *req, const int *fds, size_t nfds,
+                struct err *err);
 /* One reply or event; descriptors become the caller's. Returns 1, 0 when the socket is non-blocking
  * and nothing is there, or -code (peer gone: ERR_FAIL). */
 int warden_recv(int fd, struct warden_reply *ret, int fds[static WARDEN_FDS_MAX], size_t *ret_nfds,

@@ -52,7 +52,7 @@ cpp()
 {
     cppcheck --quiet --error-exitcode=1 --std=c11 -j "$JOBS" -I . --inline-suppr \
         --enable=warning,portability --suppress=missingInclude --suppress=missingIncludeSystem \
-        --suppress=normalCheckLevelMaxBranches --suppress=unknownMacro -D_GNU_SOURCE \
+        --suppress=normalCheckLevelMaxBranches --suppress=unknownMacro --suppress=internalAstError -D_GNU_SOURCE \
         proto common runner controller
 }
 
