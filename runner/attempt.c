@@ -118,9 +118,11 @@ void attempt_init(struct attempt *a, struct attempt_owner *owner, unsigned slot)
     a->timer.data = a->hasher.data = a;
 }
 
-/* Lets go of everything but what the slot keeps for ever: owner, number, handles. */
+/* Lets go of everything but what the slot keeps for ever: owner, number, handles. Streams go first:
+ * they read the spool. */
 static void clear(struct attempt *a)
 {
+    a->owner->drop_streams(a->owner->arg, a);
     uv_idle_stop(&a->hasher);
     attempt_pipes_close(a);
     attempt_pack_close(a);

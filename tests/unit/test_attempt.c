@@ -568,6 +568,25 @@ static void a_warden_that_refuses_leaves_nothing(void **state)
     expect_refused(f, &f->control, REFUSED_REPLAY);
 }
 
+/* The log may be read while the slot opens; when it does not open, that stream must not outlive it. */
+static void a_refused_slot_takes_its_streams_along(void **state)
+{
+    struct fixture *f = *state;
+    f->control = dial(f, CHANNEL_CONTROL, 0);
+    struct msg m = expect(f, &f->control, MSG_WELCOME);
+    msg_done(&m);
+    offer(f);
+    asked(f, WARDEN_OPEN);
+    struct channel_end c = dial(f, CHANNEL_LOG, 0);
+    assert_int_equal(f->sv.streams.n, 2);
+    answer(f, (struct warden_reply){.op = WARDEN_OPEN, .status = ERR_REFUSED, .detail = "mem: no"},
+           NULL, 0);
+    assert_int_equal(f->slots[0].at, AT_FREE);
+    assert_int_equal(f->sv.streams.n, 1);
+    assert_int_equal(read(c.fd, (char[1]){0}, 1), 0);
+    end_close(&c);
+}
+
 static void an_open_slot_without_a_pack_file_is_wiped(void **state)
 {
     struct fixture *f = *state;
@@ -633,6 +652,7 @@ int main(void)
         T(messages_out_of_phase_are_refused),
         T(a_controller_that_comes_back_finds_it),
         T(a_warden_that_refuses_leaves_nothing),
+        T(a_refused_slot_takes_its_streams_along),
         T(an_open_slot_without_a_pack_file_is_wiped),
         T(a_warden_out_of_turn_is_fatal),
         T(stopping_wipes_in_every_state),
