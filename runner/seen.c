@@ -43,41 +43,59 @@ static bool expired(const struct live *l, uint64_t now)
     return l->exp < now && now - l->exp > TASK_SKEW_S;
 }
 
-static int live_add(struct seen *s, const struct live *l, struct err *err)
+/* Room for one more, so that adding it cannot fail. */
+static int live_reserve(struct seen *s, struct err *err)
 {
-    if (s->n == s->cap) {
-        size_t cap = s->cap ? s->cap * 2 : 64;
-        if (cap > SEEN_MAX)
-            cap = SEEN_MAX;
-        struct live *more = s->n < SEEN_MAX ? realloc(s->live, cap * sizeof *more) : NULL;
-        if (!more)
-            return err_set(err, ERR_FAIL, "nonce store: full with %zu live records", s->n);
-        s->live = more;
-        s->cap = cap;
-    }
-    s->live[s->n++] = *l;
+    if (s->n < s->cap)
+        return 0;
+    size_t cap = s->cap ? s->cap * 2 : 64;
+    if (cap > SEEN_MAX)
+        cap = SEEN_MAX;
+    struct live *more = s->n < SEEN_MAX ? realloc(s->live, cap * sizeof *more) : NULL;
+    if (!more)
+        return err_set(err, ERR_FAIL, "nonce store: full with %zu live records", s->n);
+    s->live = more;
+    s->cap = cap;
     return 0;
 }
 
-static int fence_raise(struct seen *s, const char *key, uint64_t value, struct err *err)
+static int live_add(struct seen *s, const struct live *l, struct err *err)
 {
-    for (size_t i = 0; i < s->nfences; i++) {
-        if (strcmp(s->fences[i].key, key) == 0) {
-            if (value > s->fences[i].highest)
-                s->fences[i].highest = value;
-            return 0;
-        }
-    }
+    int r = live_reserve(s, err);
+    if (r == 0)
+        s->live[s->n++] = *l;
+    return r;
+}
+
+static struct fence *fence_find(const struct seen *s, const char *key)
+{
+    for (size_t i = 0; i < s->nfences; i++)
+        if (strcmp(s->fences[i].key, key) == 0)
+            return &s->fences[i];
+    return NULL;
+}
+
+/* The key's fence, made with 0 when there is none: then raising it cannot fail. */
+static int fence_reserve(struct seen *s, const char *key, struct fence **ret, struct err *err)
+{
+    *ret = fence_find(s, key);
+    if (*ret)
+        return 0;
     struct fence *more =
         s->nfences < SEEN_KEYS_MAX ? realloc(s->fences, (s->nfences + 1) * sizeof *more) : NULL;
     if (!more)
         return err_set(err, ERR_FAIL, "nonce store: too many controller keys");
     s->fences = more;
-    struct fence *f = &more[s->nfences++];
-    memset(f, 0, sizeof *f);
-    strncpy(f->key, key, sizeof f->key - 1);
-    f->highest = value;
+    *ret = &more[s->nfences++];
+    memset(*ret, 0, sizeof **ret);
+    strncpy((*ret)->key, key, sizeof(*ret)->key - 1);
     return 0;
+}
+
+static void fence_raise(struct fence *f, uint64_t value)
+{
+    if (value > f->highest)
+        f->highest = value;
 }
 
 /* ---- text ---- */
@@ -135,9 +153,13 @@ static int fence_format(const char *key, uint64_t value, struct buf *to)
 static bool fence_line(struct seen *s, char *rest, struct err *err)
 {
     char *key = word(&rest), *value = word(&rest);
+    struct fence *f;
     uint64_t v;
-    return !rest && key && key_fingerprint_valid(key) && number(value, &v) &&
-           fence_raise(s, key, v, err) == 0;
+    if (rest || !key || !key_fingerprint_valid(key) || !number(value, &v) ||
+        fence_reserve(s, key, &f, err) < 0)
+        return false;
+    fence_raise(f, v);
+    return true;
 }
 
 static bool seen_line(struct seen *s, char *rest, uint64_t now, struct err *err)
@@ -256,10 +278,8 @@ bool seen_has(const struct seen *s, const uint8_t nonce[static TASK_NONCE_BYTES]
 
 uint64_t seen_fence(const struct seen *s, const char *key)
 {
-    for (size_t i = 0; i < s->nfences; i++)
-        if (strcmp(s->fences[i].key, key) == 0)
-            return s->fences[i].highest;
-    return 0;
+    const struct fence *f = fence_find(s, key);
+    return f ? f->highest : 0;
 }
 
 /* Appends lines and makes them durable; what could not be written whole is cut off again, and
@@ -280,6 +300,7 @@ static int append(struct seen *s, const struct buf *line, struct err *err)
 int seen_add(struct seen *s, const struct seen_record *rec, uint64_t now, struct err *err)
 {
     struct buf line;
+    struct fence *fence;
     if (s->n == SEEN_MAX || s->appended >= SEEN_MAX) {
         int r = rewrite(s, now, err);
         if (r < 0)
@@ -287,17 +308,22 @@ int seen_add(struct seen *s, const struct seen_record *rec, uint64_t now, struct
     }
     if (s->broken)
         return err_set(err, ERR_FAIL, "nonce store: an earlier write failed; restart the runner");
+    int r = live_reserve(s, err); /* whatever can fail comes before the disk */
+    if (r == 0)
+        r = fence_reserve(s, rec->key, &fence, err);
+    if (r < 0)
+        return r;
     struct live l = {.exp = rec->exp};
     memcpy(l.nonce, rec->nonce, sizeof l.nonce);
     memcpy(l.attempt, rec->attempt, sizeof l.attempt);
     buf_init(&line, 2 * SEEN_LINE_MAX);
-    int r = live_format(&l, &line) < 0 || fence_format(rec->key, rec->fence, &line) < 0
-                ? err_set(err, ERR_FAIL, "nonce store: record too long")
-                : append(s, &line, err);
+    r = live_format(&l, &line) < 0 || fence_format(rec->key, rec->fence, &line) < 0
+            ? err_set(err, ERR_FAIL, "nonce store: record too long")
+            : append(s, &line, err);
     buf_done(&line);
     if (r < 0)
         return r;
     s->appended++;
-    r = fence_raise(s, rec->key, rec->fence, err);
-    return r < 0 ? r : live_add(s, &l, err);
+    fence_raise(fence, rec->fence);
+    return live_add(s, &l, err);
 }

@@ -195,6 +195,33 @@ static void refuses_when_it_cannot_record(void **state)
     add(f, a);
 }
 
+/* One key too many is refused before anything of it is on the disk: the store must open again. */
+static void refuses_one_key_too_many(void **state)
+{
+    static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef";
+    struct fixture *f = *state;
+    struct seen_record r = record(7, NOW + 60, KEY_A, 3);
+    struct stat before, after;
+    for (unsigned i = 0; i < SEEN_KEYS_MAX; i++) {
+        memcpy(r.nonce, &i, sizeof i);
+        r.key[7] = base64[i / 32];
+        r.key[8] = base64[i % 32];
+        add(f, r);
+    }
+    assert_int_equal(fstatat(f->dir, SEEN_FILE, &before, 0), 0);
+    snprintf(r.key, sizeof r.key, "%s", KEY_B);
+    r.key[9] = 'x';
+    r.nonce[31 % sizeof r.nonce] = 1;
+    assert_int_equal(seen_add(f->seen, &r, NOW, NULL), -ERR_FAIL);
+    assert_false(seen_has(f->seen, r.nonce, "01arz3ndektsv4rrffq69g5fzz.1"));
+    assert_int_equal(fstatat(f->dir, SEEN_FILE, &after, 0), 0);
+    assert_int_equal(before.st_size, after.st_size);
+    open_at(f, NOW);
+    snprintf(r.key, sizeof r.key, "%s", KEY_A);
+    r.nonce[0] ^= 0x55;
+    add(f, r); /* a known key goes on */
+}
+
 static void holds_many(void **state)
 {
     struct fixture *f = *state;
@@ -225,6 +252,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(drops_only_a_torn_last_line, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_what_is_damaged, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_when_it_cannot_record, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_one_key_too_many, setup, teardown),
         cmocka_unit_test_setup_teardown(holds_many, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
