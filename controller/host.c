@@ -285,7 +285,8 @@ static void destroy(struct host_link *h)
     host_streams_end(h, NULL);
     host_handle_close((uv_handle_t *)h->deadline);
     host_handle_close((uv_handle_t *)h->kick);
-    h->deadline = h->kick = NULL;
+    h->deadline = NULL;
+    h->kick = NULL;
     ssh_key_free(h->login);
     buf_done(&h->in);
     free(h->scratch);

@@ -80,6 +80,22 @@ static void peer_answer(const char *mode, const struct frame *f)
     msg_done(&m);
 }
 
+/* Says legal things for as long as anybody takes them. */
+static void peer_flood(void)
+{
+    struct msg m = {.type = MSG_STATE, .u.state.state = ATTEMPT_RUNNING};
+    struct buf b;
+    struct err err = ERR_INIT;
+    snprintf(m.u.state.attempt, ATTEMPT_ID_SIZE, "01hzzzzzzzzzzzzzzzzzzzzzzz.1");
+    buf_init(&b, 2u << 20);
+    for (int i = 0; i < 2000; i++)
+        if (msg_put(&b, &m, &err) < 0)
+            _exit(70);
+    while (write_all(1, b.data, b.len) == 0) {
+    }
+    buf_done(&b);
+}
+
 static void peer_control(const char *mode, struct buf *in)
 {
     struct frame f;
@@ -94,6 +110,8 @@ static void peer_control(const char *mode, struct buf *in)
         peer_welcome(PROTO_VERSION);
     if (strcmp(mode, "badjson") == 0)
         (void)!write(1, "\0\0\0\2\4{]", 7);
+    if (strcmp(mode, "flood") == 0)
+        peer_flood();
     while (peer_hear(in, &f, &used)) {
         peer_answer(mode, &f);
         buf_drop(in, used);

@@ -24,9 +24,9 @@ struct rig {
     struct msg last;
 };
 
-static const char *const modes[] = {"good",    "down",   "silent",   "huge", "babble",
-                                    "illegal", "twice",  "mute",     "old",  "badjson",
-                                    "cut",     "refuse", "stranger", NULL};
+static const char *const modes[] = {"good",    "down",   "silent",   "huge",  "babble",
+                                    "illegal", "twice",  "mute",     "old",   "badjson",
+                                    "cut",     "refuse", "stranger", "flood", NULL};
 
 static void on_ready(void *arg, const struct msg_welcome *w, const char *line)
 {
@@ -632,6 +632,117 @@ static void test_close_at_any_time(void **state)
     }
 }
 
+/* One host that never stops talking, in a loop that has other things to do. */
+struct flood {
+    struct rig *r;
+    uv_timer_t tick;
+    uv_check_t turn;
+    uint64_t end_us;
+    int ticks, messages, in_turn, most;
+};
+
+static void flood_message(void *arg, const struct msg *m)
+{
+    struct flood *f = arg;
+    f->messages++;
+    f->in_turn++;
+    if (clock_mono_us() > f->end_us) { /* the loop itself may never get to see the time */
+        host_close(f->r->h);
+        f->r->h = NULL;
+    }
+}
+
+static void flood_ready(void *arg, const struct msg_welcome *w, const char *line)
+{
+}
+
+static void flood_gone(void *arg, const struct err *err)
+{
+    fail_msg("%s", err->msg);
+}
+
+static void flood_tick(uv_timer_t *t)
+{
+    struct flood *f = t->data;
+    f->ticks++;
+}
+
+static void flood_turn(uv_check_t *c)
+{
+    struct flood *f = c->data;
+    f->most = f->in_turn > f->most ? f->in_turn : f->most;
+    f->in_turn = 0;
+}
+
+static void test_flood_starves_nobody(void **state)
+{
+    static const struct host_callbacks cb = {flood_ready, flood_message, flood_gone};
+    struct rig *r = *state;
+    struct flood f = {.r = r, .end_us = clock_mono_us() + 2000000};
+    struct host_target t;
+    struct err err = ERR_INIT;
+    alarm(60);
+    target_of(r, "flood", &t);
+    pin(r, "ed25519", &t);
+    uv_timer_init(&r->loop, &f.tick);
+    uv_check_init(&r->loop, &f.turn);
+    f.tick.data = f.turn.data = &f;
+    uv_timer_start(&f.tick, flood_tick, 10, 10);
+    uv_check_start(&f.turn, flood_turn);
+    assert_int_equal(host_open(&r->loop, &t, &cb, &f, &r->h, &err), 0);
+    while (r->h)
+        uv_run(&r->loop, UV_RUN_ONCE);
+    uv_close((uv_handle_t *)&f.tick, NULL);
+    uv_close((uv_handle_t *)&f.turn, NULL);
+    stop(r);
+    assert_true(f.messages > 1000); /* it was a flood, and it was heard */
+    if (f.ticks < 50)
+        fail_msg("%d of 200 ticks within a flood of %d messages", f.ticks, f.messages);
+    assert_in_range(f.most, 1, 2 * 64);
+}
+
+/* The owner ends a session from a callback that is none of the session's, as engines do when they
+ * stop: streams first, in whatever state they are, then the session. Nothing is called back. */
+struct leaver {
+    struct rig *r;
+    struct flow f[6];
+    size_t n;
+};
+
+static void on_leave(uv_timer_t *t)
+{
+    struct leaver *l = t->data;
+    for (size_t i = 0; i < l->n; i++)
+        host_stream_close(l->f[i].st);
+    host_close(l->r->h);
+    l->r->h = NULL;
+    for (size_t i = 0; i < l->n; i++)
+        memset(&l->f[i], 0x5a, sizeof l->f[i]); /* whoever calls back now falls over */
+    uv_close((uv_handle_t *)t, NULL);
+}
+
+static void test_close_from_a_timer(void **state)
+{
+    struct rig *r = *state;
+    for (unsigned ms = 0; ms < 24; ms++) {
+        struct leaver l = {.r = r, .n = 6};
+        uv_timer_t t;
+        ready_at(r, "good", ms % 2 ? r->few.port : r->ssh.port); /* few: some wait for a channel */
+        for (size_t i = 0; i < l.n; i++)
+            flow_open(r, &l.f[i], i % 3 == 2 ? CHANNEL_PACK : CHANNEL_LOG,
+                      i % 3 == 2 ? 0 : 8u << 20);
+        l.f[0].take = 1000; /* holds back */
+        host_stream_write(l.f[2].st, "xyz", 3);
+        uv_timer_init(&r->loop, &t);
+        t.data = &l;
+        uv_timer_start(&t, on_leave, ms, 0);
+        while (r->h)
+            uv_run(&r->loop, UV_RUN_ONCE);
+        stop(r);
+        assert_int_equal(r->gone, 0);
+    }
+}
+
 static int lowest_free_fd(void)
 {
     int fd = fcntl(0, F_DUPFD_CLOEXEC, 3);
@@ -696,6 +807,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_stream_failures),
         cmocka_unit_test(test_close_inside_callbacks),
         cmocka_unit_test(test_close_at_any_time),
+        cmocka_unit_test(test_flood_starves_nobody),
+        cmocka_unit_test(test_close_from_a_timer),
         cmocka_unit_test(test_many_sessions),
     };
     cmocka_set_test_filter(argc == 2 ? argv[1] : NULL);
