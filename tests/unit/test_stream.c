@@ -483,7 +483,7 @@ static void all_input_together_is_bounded(void **state)
 {
     struct fixture *x = *state;
     enum { N = 40 };
-    struct peer p[N], honest;
+    struct peer p[N], honest, third;
     static const uint8_t head[FRAME_HEAD_BYTES] = {0, 0x10, 0, 0, 9};
     uint8_t *block = calloc(1, 16384);
     more_files();
@@ -508,16 +508,25 @@ static void all_input_together_is_bounded(void **state)
     assert_int_equal(write_all(honest.fd, "\0\0\0\2\4{}", 7), 0);
     turn(x);
     assert_int_equal(x->frames, before + 1);
-    assert_int_equal(write_all(honest.fd, head, sizeof head), 0);
-    for (size_t sent = 0; sent < 600u << 10; sent += 16384) {
-        assert_int_equal(write_all(honest.fd, block, 16384), 0);
+    third = open_peer(x, CHANNEL_CONTROL);
+    assert_int_equal(write_all(third.fd, head, sizeof head), 0);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(write_all(third.fd, block, 16384), 0);
         turn(x);
     }
-    assert_false(hung_up(&honest)); /* one that holds more went */
+    int gone = x->gone;
+    assert_int_equal(write_all(honest.fd, head, sizeof head), 0);
+    for (size_t sent = 0; sent < 600u << 10; sent += 16384) {
+        assert_int_equal(send(honest.fd, block, 16384, MSG_NOSIGNAL), 16384);
+        turn(x);
+    }
+    assert_true(x->gone > gone);
+    assert_false(hung_up(&honest) || hung_up(&third)); /* one that holds more went */
     assert_true(x->owner.held <= STREAM_INPUT_MAX);
     for (int i = 0; i < N; i++)
         peer_done(&p[i]);
     peer_done(&honest);
+    peer_done(&third);
     free(block);
     turn(x);
     assert_int_equal(x->owner.held, 0);
