@@ -341,6 +341,15 @@ static bool tool_ended(struct attempt *a, const struct warden_reply *r, enum ste
     return r->status == 0 && r->exit == 0 && r->signal == 0;
 }
 
+/* Why a tool that failed did so, as far as anybody knows. */
+static const char *tool_words(const struct attempt *a, const struct warden_reply *r)
+{
+    return r->u.usage.oom_kills > 0 ? "the memory limit ended it"
+           : a->complaint.len       ? buf_str(&a->complaint)
+           : r->status              ? r->detail
+                                    : "it failed without a word";
+}
+
 static void on_checkout_exited(struct attempt *a, struct happening *h)
 {
     char want[TASK_OID_SIZE + 8];
@@ -365,8 +374,7 @@ static void on_checkout_exited(struct attempt *a, struct happening *h)
     else if (good)
         attempt_set_refusal(a, REFUSED_TREE, "the checkout said '%.100s'", buf_str(&a->said));
     else
-        attempt_set_refusal(a, REFUSED_TREE, "%.200s",
-                            a->complaint.len ? buf_str(&a->complaint) : "the checkout failed");
+        attempt_set_refusal(a, REFUSED_TREE, "%.200s", tool_words(a, h->reply));
     begin_wipe(a);
 }
 
@@ -382,6 +390,7 @@ static void on_run_started(struct attempt *a, struct happening *h)
         return;
     }
     a->started = clock_wall_s();
+    a->begun = true;
     attempt_tell_state(a, "");
     if (!a->killing)
         wait_at_most(a, a->task.policy.limits[LIMIT_WALL]);
@@ -426,13 +435,12 @@ static void on_collect_exited(struct attempt *a, struct happening *h)
 {
     attempt_pipes_drain(a);
     if (!tool_ended(a, h->reply, STEP_COLLECT)) {
+        a->collect_oom = h->reply->u.usage.oom_kills > 0;
+        a->collect_mem_peak = h->reply->u.usage.mem_peak;
         if (a->late)
             attempt_set_error(a, "collecting took longer than %d min", ATTEMPT_COLLECT_MS / 60000);
         else
-            attempt_set_error(a, "collect: %.200s",
-                              a->complaint.len   ? buf_str(&a->complaint)
-                              : h->reply->status ? h->reply->detail
-                                                 : "it failed without a word");
+            attempt_set_error(a, "collect: %.200s", tool_words(a, h->reply));
         end_with_result(a);
         return;
     }
@@ -485,6 +493,17 @@ static void on_late_kill(struct attempt *a, struct happening *h)
         return;
     }
     a->late = true;
+    kill_phase(a);
+}
+
+/* Before its start no wall clock counts: then it is the warden that is late. */
+static void on_run_late(struct attempt *a, struct happening *h)
+{
+    if (a->begun || a->killing) {
+        on_late_kill(a, h);
+        return;
+    }
+    attempt_set_error(a, "the warden did not start the jail within %d s", ATTEMPT_KILL_MS / 1000);
     kill_phase(a);
 }
 
@@ -557,7 +576,7 @@ static handler *const table[AT_COUNT][EV_COUNT] = {
     [AT_RUNNING] = {[EV_STARTED] = on_run_started,
                     [EV_EXITED] = on_run_exited,
                     [EV_CANCEL] = on_cancel_kill,
-                    [EV_DEADLINE] = on_late_kill,
+                    [EV_DEADLINE] = on_run_late,
                     [EV_STOP] = on_stop},
     [AT_COLLECTING] = {[EV_STARTED] = on_collect_started,
                        [EV_EXITED] = on_collect_exited,

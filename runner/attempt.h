@@ -86,6 +86,7 @@ struct attempt {
     uint64_t t0_us;             /* monotonic: zero of the log's clock */
     uint64_t started, finished; /* Unix seconds */
     bool cancelled, late, timed_out, killing;
+    bool begun; /* the run's processes were made: its wall clock counts */
 
     bool refused; /* ends wiped without a result */
     enum refusal refusal;
@@ -101,7 +102,9 @@ struct attempt {
     int step_now; /* index of what runs, or -1 */
     uint64_t step_began_us;
     int run_exit, run_signal;
-    struct warden_usage usage;
+    struct warden_usage usage; /* of the run; disk_peak of all phases */
+    bool collect_oom;          /* collecting was ended by the memory limit */
+    uint64_t collect_mem_peak;
 
     int pack_fd; /* where the source pack goes */
     uint64_t pack_got;

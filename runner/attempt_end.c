@@ -55,6 +55,8 @@ int attempt_result_make(struct attempt *a, struct err *err)
         .steps = a->steps,
         .nsteps = a->nsteps,
         .usage = &a->usage,
+        .collect_oom = a->collect_oom,
+        .collect_mem_peak = a->collect_mem_peak,
         .cancelled = a->cancelled,
         .timed_out = a->timed_out,
         .run_exit = a->run_exit,

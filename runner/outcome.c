@@ -45,15 +45,20 @@ static void step_reason(const struct step_result *s, char *out, size_t size)
                    s->exit);
 }
 
-static void limit_reason(enum limit l, uint64_t value, uint64_t peak, char *out, size_t size)
+/* `when` says in which phase. What a job writes lies in a tmpfs, whose pages are memory like others:
+ * who reads of a memory limit must know. */
+static void limit_reason(enum limit l, uint64_t value, uint64_t peak, const char *when, char *out,
+                         size_t size)
 {
     struct buf limit, at;
     buf_init(&limit, 64);
     buf_init(&at, 64);
     limit_format(l, value, &limit);
     limit_format(l, peak, &at);
-    snprintf(out, size, "%s limit %s reached, peak %s", l == LIMIT_MEM ? "memory" : "disk",
-             buf_str(&limit), buf_str(&at));
+    bool mem = l == LIMIT_MEM;
+    snprintf(out, size, "%s limit %s reached%s, peak %s%s", mem ? "memory" : "disk",
+             buf_str(&limit), when, buf_str(&at),
+             mem ? "; files on the attempt's disk count towards it" : "");
     buf_done(&limit);
     buf_done(&at);
 }
@@ -63,11 +68,11 @@ static bool limit_hit(const struct outcome_facts *f, char *out, size_t size)
 {
     const uint64_t *limits = f->task->policy.limits;
     if (f->usage->oom_kills > 0) {
-        limit_reason(LIMIT_MEM, limits[LIMIT_MEM], f->usage->mem_peak, out, size);
+        limit_reason(LIMIT_MEM, limits[LIMIT_MEM], f->usage->mem_peak, "", out, size);
         return true;
     }
     if (f->usage->disk_peak > 0 && f->usage->disk_peak + DISK_SLACK >= limits[LIMIT_DISK]) {
-        limit_reason(LIMIT_DISK, limits[LIMIT_DISK], f->usage->disk_peak, out, size);
+        limit_reason(LIMIT_DISK, limits[LIMIT_DISK], f->usage->disk_peak, "", out, size);
         return true;
     }
     return false;
@@ -116,6 +121,12 @@ enum outcome outcome_judge(const struct outcome_facts *f, char reason[static OUT
         return OUTCOME_TIMED_OUT;
     }
     if ((failed || broken) && limit_hit(f, reason, size)) {
+        append_error(f, reason, size);
+        return OUTCOME_LIMIT;
+    }
+    if (f->collect_oom) {
+        limit_reason(LIMIT_MEM, f->task->policy.limits[LIMIT_MEM], f->collect_mem_peak,
+                     " while collecting", reason, size);
         append_error(f, reason, size);
         return OUTCOME_LIMIT;
     }

@@ -11,7 +11,9 @@ struct outcome_facts {
     const struct task *task;
     const struct step_result *steps; /* in order */
     size_t nsteps;
-    const struct warden_usage *usage;
+    const struct warden_usage *usage; /* of the run */
+    bool collect_oom;                 /* collecting failed by the memory limit */
+    uint64_t collect_mem_peak;
     bool cancelled, timed_out;
     int run_exit, run_signal; /* of the jail's first process */
     const char *error;        /* why the runner could not go on, or "" */

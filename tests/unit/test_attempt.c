@@ -339,6 +339,44 @@ static void out_of_time_saves_the_work(void **state)
     fetch(f, OUTCOME_TIMED_OUT, "patch");
 }
 
+/* The wall limit counts from the start: a start that is late is not the job's doing. */
+static void a_late_start_is_not_the_wall_limit(void **state)
+{
+    struct fixture *f = *state;
+    to_checkout(f);
+    print(f, 0, "ok " ROOT "\n", 44);
+    end_phase(f, WARDEN_CHECKOUT, 0, -1);
+    assert_int_equal(attempt_event(&f->slots[0], EV_DEADLINE), 0);
+    start_phase(f, WARDEN_RUN); /* it was on its way */
+    expect_state(f, ATTEMPT_RUNNING, "");
+    asked(f, WARDEN_KILL);
+    end_phase(f, WARDEN_RUN, -1, -1);
+    collect_patch(f);
+    expect(f, &f->control, MSG_ENDED);
+    fetch(f, OUTCOME_ERROR, "patch");
+    assert_string_equal(f->result.reason, "the warden did not start the jail within 120 s");
+}
+
+static void a_collector_out_of_memory_is_a_limit(void **state)
+{
+    struct fixture *f = *state;
+    struct warden_reply r = {.op = WARDEN_EXITED, .phase = WARDEN_COLLECT, .exit = -1, .signal = 9};
+    r.u.usage.oom_kills = 1;
+    r.u.usage.mem_peak = 2ull << 30;
+    to_running(f);
+    run_steps(f);
+    end_phase(f, WARDEN_RUN, 0, -1);
+    expect_state(f, ATTEMPT_COLLECTING, "collect");
+    start_phase(f, WARDEN_COLLECT);
+    for (int i = 0; i < 3; i++)
+        fd_close(&f->out[i]);
+    answer(f, r, NULL, 0);
+    expect(f, &f->control, MSG_ENDED);
+    fetch(f, OUTCOME_LIMIT, "");
+    assert_non_null(
+        strstr(f->result.reason, "memory limit 2 GiB reached while collecting, peak 2 GiB"));
+}
+
 static void a_warden_that_does_not_kill_is_fatal(void **state)
 {
     struct fixture *f = *state;
@@ -643,6 +681,8 @@ int main(void)
         T(cancel_while_opening_and_before_the_pack),
         T(cancel_saves_the_work),
         T(out_of_time_saves_the_work),
+        T(a_late_start_is_not_the_wall_limit),
+        T(a_collector_out_of_memory_is_a_limit),
         T(a_warden_that_does_not_kill_is_fatal),
         T(forged_status_records_are_no_success),
         T(records_outlive_a_full_spool),

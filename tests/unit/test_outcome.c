@@ -72,7 +72,9 @@ static void the_order_holds(void **state)
     usage.oom_kills = 1;
     usage.mem_peak = 2ull << 30;
     assert_int_equal(outcome_judge(&f, reason), OUTCOME_LIMIT);
-    assert_string_equal(reason, "memory limit 2 GiB reached, peak 2 GiB; the pipe broke");
+    assert_string_equal(reason,
+                        "memory limit 2 GiB reached, peak 2 GiB; files on the attempt's disk "
+                        "count towards it; the pipe broke");
     f.timed_out = true;
     assert_int_equal(outcome_judge(&f, reason), OUTCOME_TIMED_OUT);
     assert_string_equal(reason, "wall limit 30 min reached; the pipe broke");
@@ -91,6 +93,21 @@ static void a_full_disk_is_a_limit(void **state)
     assert_string_equal(reason, "disk limit 4 GiB reached, peak 4 GiB");
     usage.disk_peak = 3ull << 30;
     assert_int_equal(outcome_judge(&f, reason), OUTCOME_FAILED);
+}
+
+static void memory_may_also_end_the_collecting(void **state)
+{
+    struct outcome_facts f = facts();
+    f.error = "collect: the memory limit ended it";
+    f.collect_oom = true;
+    f.collect_mem_peak = 1ull << 30;
+    assert_int_equal(outcome_judge(&f, reason), OUTCOME_LIMIT);
+    assert_string_equal(reason, "memory limit 2 GiB reached while collecting, peak 1 GiB; files on "
+                                "the attempt's disk count towards it; collect: the memory limit "
+                                "ended it");
+    f.cancelled = true;
+    assert_int_equal(outcome_judge(&f, reason), OUTCOME_CANCELLED);
+    assert_non_null(strstr(reason, "; collect: the memory limit ended it"));
 }
 
 static void a_broken_jail_is_no_success(void **state)
@@ -120,6 +137,7 @@ int main(void)
         cmocka_unit_test_setup(the_first_failure_is_named, setup),
         cmocka_unit_test_setup(the_order_holds, setup),
         cmocka_unit_test_setup(a_full_disk_is_a_limit, setup),
+        cmocka_unit_test_setup(memory_may_also_end_the_collecting, setup),
         cmocka_unit_test_setup(a_broken_jail_is_no_success, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
