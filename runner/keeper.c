@@ -199,16 +199,18 @@ static int make_room(const struct keeper_setup *s, struct disk *disk, struct err
                      disk, err);
 }
 
-static void answer(const struct keeper *k, struct cell_msg *msg, int rc, const struct err *err,
-                   const int *fds, size_t nfds)
+/* 0 when the warden was told of a success with all that belongs to it. */
+static int answer(const struct keeper *k, struct cell_msg *msg, int rc, const struct err *err,
+                  const int *fds, size_t nfds)
 {
-    struct err ignored = ERR_INIT;
-    if (rc < 0) {
-        msg->status = -rc;
-        snprintf(msg->detail, sizeof msg->detail, "%.300s", err->msg);
-    }
+    struct err unsent = ERR_INIT;
+    if (rc >= 0 && fdpass_send(k->setup->ctl, msg, sizeof *msg, fds, nfds, &unsent) == 0)
+        return 0;
+    msg->status = rc < 0 ? -rc : ERR_FAIL;
+    snprintf(msg->detail, sizeof msg->detail, "%.300s", rc < 0 ? err->msg : unsent.msg);
     /* The warden gone is seen by the loop's next read. */
-    fdpass_send(k->setup->ctl, msg, sizeof *msg, fds, rc < 0 ? 0 : nfds, &ignored);
+    fdpass_send(k->setup->ctl, msg, sizeof *msg, NULL, 0, &unsent);
+    return -1;
 }
 
 static void start_phase(struct keeper *k, enum warden_phase phase)
@@ -234,7 +236,12 @@ static void start_phase(struct keeper *k, enum warden_phase phase)
         rc = jail_start(&spec, &k->jail, pipes, &err);
     fd_close(&spec.input);
     k->phase = phase;
-    answer(k, &msg, rc, &err, pipes, pipes[JAIL_STATUS] < 0 ? JAIL_STATUS : JAIL_PIPES);
+    size_t npipes = pipes[JAIL_STATUS] < 0 ? JAIL_STATUS : JAIL_PIPES;
+    if (answer(k, &msg, rc, &err, pipes, npipes) < 0 && rc >= 0) {
+        struct jail_end end;
+        jail_kill(&k->jail);
+        jail_reap(&k->jail, &end);
+    }
     fds_close(pipes, JAIL_PIPES);
 }
 

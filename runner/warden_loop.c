@@ -218,6 +218,29 @@ static int send_reply(struct warden *w, struct warden_reply *reply, int rc, int 
     return rc;
 }
 
+static enum slot_state after(enum slot_state running, bool ok)
+{
+    if (running == SLOT_CHECKOUT)
+        return ok ? SLOT_READY : SLOT_DONE;
+    return running == SLOT_RUN ? SLOT_RAN : SLOT_DONE;
+}
+
+/* The request was carried out but serve cannot be given what came of it: back to where serve, who
+ * hears of a failure, takes the slot to be. */
+static void undo(struct turn *t)
+{
+    struct cell_end end;
+    struct err ignored = ERR_INIT;
+    if (t->req->op == WARDEN_OPEN) {
+        wipe(t->slot);
+    } else if (t->req->op == WARDEN_START && t->slot->cell.busy) {
+        cell_kill(&t->slot->cell);
+        cell_ended(&t->slot->cell, &end, &ignored);
+        fd_close(&end.patch);
+        t->slot->state = after(t->slot->state, false);
+    }
+}
+
 /* serve's requests. -code: serve is gone, or no longer to be talked to. */
 static int take_request(struct warden *w, struct err *err)
 {
@@ -238,14 +261,12 @@ static int take_request(struct warden *w, struct err *err)
     rc = nin > 1 ? err_set(&failed, ERR_FAIL, "too many descriptors") : dispatch(&t, &failed);
     sodium_memzero(req.token, sizeof req.token);
     fds_close(in, nin);
-    return send_reply(w, &t.reply, rc, t.fds, t.nfds, &failed, err);
-}
-
-static enum slot_state after(enum slot_state running, bool ok)
-{
-    if (running == SLOT_CHECKOUT)
-        return ok ? SLOT_READY : SLOT_DONE;
-    return running == SLOT_RUN ? SLOT_RAN : SLOT_DONE;
+    if (send_reply(w, &t.reply, rc, t.fds, t.nfds, &failed, &failed) == 0)
+        return 0;
+    if (t.nfds == 0 || rc < 0)
+        return err_set(err, ERR_FAIL, "%s", failed.msg);
+    undo(&t);
+    return send_reply(w, &t.reply, -ERR_FAIL, NULL, 0, &failed, err);
 }
 
 static int take_end(struct warden *w, struct slot *slot, struct err *err)
@@ -262,7 +283,10 @@ static int take_end(struct warden *w, struct slot *slot, struct err *err)
         .u.usage = end.usage,
     };
     slot->state = after(slot->state, rc == 0 && end.exit == 0);
-    return send_reply(w, &reply, rc, &end.patch, end.patch >= 0, &failed, err);
+    bool patch = end.patch >= 0;
+    if (send_reply(w, &reply, rc, &end.patch, patch, &failed, &failed) == 0)
+        return 0;
+    return send_reply(w, &reply, -ERR_FAIL, NULL, 0, &failed, err);
 }
 
 static int turn_once(struct warden *w, struct err *err)

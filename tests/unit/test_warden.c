@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include <sodium.h>
 
@@ -20,6 +21,26 @@
 #define ID       "01jdq7z4m2r8k5t3w9x1y6b0cn"
 #define HOST_KEY "SHA256:BbCdEfGhIjKlMnOpQrStUvWxYz0123456789+/AbCdE"
 #define TOOL     "../../runner/creel-runner-tree"
+
+/* What the kernel says to a user with too many descriptors under way, said on demand: libc's sendmsg
+ * is replaced in this program. Shared, since the warden is a process of its own. */
+struct refusal_to_send {
+    int sock;  /* of which descriptors are not sent */
+    int times; /* how often */
+    pid_t by;
+};
+static struct refusal_to_send *refusal_to_send;
+
+ssize_t sendmsg(int sock, const struct msghdr *msg, int flags)
+{
+    struct refusal_to_send *r = refusal_to_send;
+    if (r && r->times > 0 && msg->msg_controllen > 0 && r->sock == sock && r->by == getpid()) {
+        r->times--;
+        errno = ETOOMANYREFS;
+        return -1;
+    }
+    return syscall(SYS_sendmsg, sock, msg, flags);
+}
 
 struct world {
     struct tool tool;
@@ -69,6 +90,10 @@ static int world_up(void **state)
     w->setup.tool = -1;
     memcpy(w->setup.host_key, HOST_KEY, sizeof HOST_KEY);
     w->sock = -1;
+    refusal_to_send = mmap(NULL, sizeof *refusal_to_send, PROT_READ | PROT_WRITE,
+                           MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (refusal_to_send == MAP_FAILED)
+        return -1;
     buf_init(&w->pack, 1u << 20);
     sample(w);
     *state = w;
@@ -85,6 +110,8 @@ static int world_down(void **state)
     buf_done(&w->pack);
     task_done(&w->task);
     tool_done(&w->tool);
+    munmap(refusal_to_send, sizeof *refusal_to_send);
+    refusal_to_send = NULL;
     free(w);
     return 0;
 }
@@ -207,6 +234,8 @@ static void start_warden(struct world *w)
     assert_true(w->pid >= 0);
     if (w->pid == 0) {
         close(ends[0]);
+        refusal_to_send->sock = ends[1];
+        refusal_to_send->by = getpid();
         _exit(warden_loop(&w->setup, ends[1], 0, &err) == -ERR_FAIL ? 0 : 1);
     }
     close(ends[1]);
@@ -389,6 +418,62 @@ static void full_disk_is_collected(void **state)
     ask_ok(w, WARDEN_WIPE, 0, fds, 0);
 }
 
+static void check_out(struct world *w)
+{
+    int fds[WARDEN_FDS_MAX];
+    char out[4096], errs[4096];
+    ask_ok(w, WARDEN_OPEN, 0, fds, 1);
+    assert_int_equal(write_all(fds[0], w->pack.data, w->pack.len), 0);
+    fd_close(&fds[0]);
+    assert_int_equal(run_phase(w, WARDEN_CHECKOUT, out, errs, NULL).exit, 0);
+}
+
+/* The request whose descriptors the kernel does not let go. */
+static void ask_unsendable(struct world *w, enum warden_op op, enum warden_phase phase)
+{
+    int fds[WARDEN_FDS_MAX];
+    size_t nfds = 0;
+    refusal_to_send->times = 1;
+    struct warden_reply r = ask(w, op, phase, fds, &nfds);
+    assert_int_equal(r.op, op);
+    assert_int_equal(r.status, ERR_FAIL);
+    assert_int_equal(nfds, 0);
+    assert_non_null(strstr(r.detail, "references"));
+}
+
+/* A reply that cannot be sent whole fails, alone: nothing of its request goes on unseen, and the
+ * warden serves on. */
+static void unsendable_descriptors(void **state)
+{
+    struct world *w = *state;
+    int fds[WARDEN_FDS_MAX];
+    size_t nfds = 0;
+    char out[4096], errs[4096];
+    need_tree_tool(w);
+    make_pack(w);
+    strv_done(&w->task.command);
+    strv_add(&w->task.command, "sh");
+    strv_add(&w->task.command, "-c");
+    strv_add(&w->task.command, "echo bye >greeting");
+    start_warden(w);
+    ask_unsendable(w, WARDEN_OPEN, 0);
+    check_out(w);
+    run_phase(w, WARDEN_RUN, out, errs, NULL);
+    ask_ok(w, WARDEN_START, WARDEN_COLLECT, fds, 2);
+    refusal_to_send->times = 1;
+    read_all(&fds[0], out, sizeof out);
+    read_all(&fds[1], errs, sizeof errs);
+    struct warden_reply r = reply(w, fds, &nfds);
+    assert_int_equal(r.op, WARDEN_EXITED);
+    assert_int_equal(r.status, ERR_FAIL);
+    assert_int_equal(nfds, 0);
+    ask_ok(w, WARDEN_WIPE, 0, fds, 0);
+    /* What did not start does not run: the next is an answer, and no end of a phase. */
+    check_out(w);
+    ask_unsendable(w, WARDEN_START, WARDEN_RUN);
+    ask_ok(w, WARDEN_WIPE, 0, fds, 0);
+}
+
 static void wipe_says_all(void **state)
 {
     struct world *w = *state;
@@ -488,6 +573,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(illegal_requests, world_up, world_down),
         cmocka_unit_test_setup_teardown(failed_checkout, world_up, world_down),
         cmocka_unit_test_setup_teardown(whole_attempt, world_up, world_down),
+        cmocka_unit_test_setup_teardown(unsendable_descriptors, world_up, world_down),
         cmocka_unit_test_setup_teardown(full_disk_is_collected, world_up, world_down),
         cmocka_unit_test_setup_teardown(kill_and_die, world_up, world_down),
     };
