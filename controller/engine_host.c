@@ -289,7 +289,10 @@ void engine_host_reset(struct engine_host *h, const char *why)
     struct err err = ERR_INIT;
     if (h->state != HOST_READY)
         return;
-    err_set(&err, ERR_HOST, "host %s: %s", h->name, why);
+    if (strncmp(why, "host ", 5) == 0) /* it is named already */
+        err_set(&err, ERR_HOST, "%s", why);
+    else
+        err_set(&err, ERR_HOST, "host %s: %s", h->name, why);
     session_lost(h, &err);
 }
 

@@ -1,7 +1,9 @@
 /* creel host rm: a host is forgotten, never while a task may still be on it. */
 #include <string.h>
 
+#include "common/file.h"
 #include "controller/cli/verbs.h"
+#include "controller/engine.h"
 
 struct rm_opts {
     bool force;
@@ -50,6 +52,11 @@ static int rm(struct cli *cli, void *opts, char **args, size_t nargs, struct err
     rc = store_host_get(s, args[0], &h, err);
     rc = rc < 0 || o->force ? rc : tasks_there(s, args[0], err);
     rc = rc < 0 ? rc : store_host_remove(s, args[0], err);
+    if (rc == 0) {
+        /* An engine that runs ends what it still has there; one that starts later finds out itself. */
+        int fd = engine_poke(&p, false, &(struct err){0});
+        fd_close(&fd);
+    }
     if (rc == 0)
         cli_say("host %s is forgotten; the machine itself was not touched", args[0]);
     cli_close(&p, s);

@@ -237,3 +237,57 @@ END
     cd "$CREEL_ROOT"
     exits 0 unshare --mount bash "$E2E/full.sh"
 }
+
+@test "somebody in between for a while ends no task: it goes on when the right host is back" {
+    id=$(detached -- sh -c "echo once; sleep 6")
+    wait_state "$id" running
+    throwaway_sshd_end "$E2E"
+    cp "$E2E/host/host_key" right_key
+    rm "$E2E/host/host_key"
+    ssh-keygen -q -t ed25519 -N '' -f "$E2E/host/host_key"
+    sshd_again
+    throwaway_wait 20 sh -c "creel ps --all --json | jq -e '.tasks[0].reason | test(\"pinned\")'"
+    in_state "$id" running collecting
+    throwaway_sshd_end "$E2E"
+    mv right_key "$E2E/host/host_key"
+    sshd_again
+    ended_once "$id"
+    throwaway_wait 20 has_receipt "$id"
+}
+
+# The host as `creel host add` wants it again.
+host_again()
+{
+    creel host add throwaway "$(id -un)@127.0.0.1:$(cat "$E2E/host/port")" --host-key "$E2E/host/host_key.pub"
+}
+
+@test "a host removed by force while a task is there: lost is said at once" {
+    id=$(detached -- sleep 600)
+    wait_state "$id" running
+    [ "$(creel host rm throwaway 2>&1 >/dev/null; echo $?)" != 0 ]
+    creel host rm --force throwaway
+    wait_state "$id" lost
+    # What still runs there belongs to nobody: a runner told to stop ends it.
+    throwaway_end "$E2E/host/runner.pid"
+    throwaway_runner "$E2E"
+    host_again
+    id=$(detached -- echo once)
+    ended_once "$id"
+}
+
+@test "a result that is stored is imported although its host was removed" {
+    id=$(detached -- sh -c 'echo once; echo new >new.txt')
+    ended_once "$id"
+    throwaway_wait 20 has_receipt "$id"
+    creel serve --stop || true
+    # What a kill between the result and its import leaves behind.
+    sqlite3 "$CREEL_STATE/creel.db" \
+        "UPDATE tasks SET state = 4, imported = 0, review = 0, commit_oid = '' WHERE id = '$id'" \
+        "UPDATE attempts SET wiped = 0 WHERE task = '$id'"
+    in_state "$id" collecting
+    creel host rm --force throwaway
+    engine_revive
+    wait_state "$id" succeeded
+    creel review --stat "$id" | grep -F new.txt
+    host_again
+}
