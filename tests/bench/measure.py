@@ -122,7 +122,7 @@ def big_repo():
         quiet(["git", "init", "-q", repo])
         quiet(["git", "-C", repo, "add", "-A"])
         quiet(["git", "-C", repo, "commit", "-q", "-m", "big"])
-        quiet(["git", "-C", repo, "gc", "-q"])
+        quiet(["git", "-C", repo, "repack", "-a", "-d", "-q"])
     return repo
 
 

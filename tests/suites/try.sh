@@ -7,12 +7,11 @@ CREEL_BUILD=$BUILD
 export CREEL_BUILD
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-TMPDIR=$scratch
-export TMPDIR
 
 demo()
 {
-    sh deploy/try && [ -z "$(ls -A "$scratch")" ]
+    mkdir "$scratch/tmp"
+    TMPDIR="$scratch/tmp" sh deploy/try && rmdir "$scratch/tmp"
 }
 
 keep_and_stop()
