@@ -156,6 +156,8 @@ int cell_start(struct cell *c, enum warden_phase phase, int ret_pipes[static JAI
     int fds[FDPASS_MAX];
     size_t nfds = 0, due = phase == WARDEN_RUN ? JAIL_PIPES : JAIL_STATUS;
     cgroup_begin(&c->cgroup);
+    if (phase == WARDEN_COLLECT)
+        cgroup_widen(&c->cgroup);
     int rc = send_op(c, CELL_START, phase, err);
     if (rc == 0)
         rc = await(c, CELL_STARTED, &msg, fds, &nfds, err);

@@ -20,6 +20,7 @@
 #include "common/file.h"
 
 #define CONTROLLERS   "+memory +pids +cpu"
+#define COLLECT_LEAST (64u << 20)
 #define CPU_PERIOD_US 100000u
 #define CPU_QUOTA_MIN 1000u
 #define REMOVE_MS     2000u
@@ -288,6 +289,13 @@ static int set_limits(int jail, const uint64_t limits[LIMIT_COUNT])
     return put(jail, "cgroup.max.descendants", "0");
 }
 
+void cgroup_widen(const struct cgroup *c)
+{
+    /* On failure the collector may still do with what is left. */
+    if (c->jail >= 0)
+        putf(c->jail, "memory.max", "%" PRIu64, c->collect_mem);
+}
+
 static void close_all(struct cgroup *c)
 {
     fd_close(&c->attempt);
@@ -313,6 +321,14 @@ static bool remove_named(int tree, const char *name)
     return faccessat(tree, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
 }
 
+/* At most the memory limit's worth of files is there; as much again for the tool, and the patch. */
+static uint64_t room_to_collect(const uint64_t limits[LIMIT_COUNT])
+{
+    uint64_t mem = limits[LIMIT_MEM], disk = limits[LIMIT_DISK];
+    return mem > UINT64_MAX / 4 || disk > UINT64_MAX / 4 ? UINT64_MAX / 2
+                                                         : 2 * mem + disk + COLLECT_LEAST;
+}
+
 int cgroup_open(const struct cgroup_tree *t, unsigned slot, const uint64_t limits[LIMIT_COUNT],
                 uid_t owner, struct cgroup *out, struct err *err)
 {
@@ -321,6 +337,7 @@ int cgroup_open(const struct cgroup_tree *t, unsigned slot, const uint64_t limit
     if (t->dir < 0)
         return 0;
     c.tree = t->dir;
+    c.collect_mem = room_to_collect(limits);
     snprintf(c.name, sizeof c.name, "attempt-%u", slot);
     if (!remove_named(c.tree, c.name))
         return err_set(err, ERR_FAIL, "cgroup %s of an earlier attempt cannot be removed", c.name);

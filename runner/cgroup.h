@@ -30,6 +30,7 @@ struct cgroup_tree {
 struct cgroup {
     int tree, attempt, keeper, jail; /* owned but `tree` */
     char name[32];                   /* "attempt-N" */
+    uint64_t collect_mem;            /* memory.max while the work is collected */
     struct warden_usage base;        /* counters when the current phase began */
 };
 
@@ -49,6 +50,9 @@ void cgroup_tree_done(struct cgroup_tree *t);
  * predecessor left under the name is killed and removed first. */
 int cgroup_open(const struct cgroup_tree *t, unsigned slot, const uint64_t limits[LIMIT_COUNT],
                 uid_t owner, struct cgroup *out, struct err *err);
+/* Before collect: files that the job left count against memory, and may have used all of it. Makes
+ * room for our own tool and the patch. */
+void cgroup_widen(const struct cgroup *c);
 /* Kills everything in the jail's cgroup. */
 void cgroup_kill_jail(const struct cgroup *c);
 /* Waits until nothing lives in the jail's cgroup. */

@@ -71,6 +71,47 @@ static void memory(void **state)
     ran_done(&r);
 }
 
+/* Files of the attempt count as memory and outlive the out-of-memory kill: what comes after the job
+ * has room all the same. The program of the collect phase stands for the tree tool. */
+static void memory_for_collect(void **state)
+{
+    struct jail_fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct cell cell;
+    struct ran r = {0};
+    int pack = -1, pipes[JAIL_PIPES];
+    if (!take_tree(f))
+        skip();
+    f->task.policy.limits[LIMIT_MEM] = 48u << 20;
+    f->task.policy.limits[LIMIT_DISK] = 256u << 20;
+    f->setup.tool = open("/usr/bin/git", O_PATH | O_CLOEXEC);
+    assert_true(f->setup.tool >= 0);
+    strv_add(&f->task.command, "sh");
+    strv_add(&f->task.command, "-c");
+    strv_add(&f->task.command, "cat /dev/zero >/tmp/x");
+    buf_init(&r.out, FIXTURE_OUTPUT_MAX);
+    buf_init(&r.err, FIXTURE_OUTPUT_MAX);
+    assert_ok(cell_open(&f->setup, &cell, &pack, &err));
+    fd_close(&pack);
+    assert_ok(cell_start(&cell, WARDEN_RUN, pipes, &err));
+    fixture_drain(pipes, &r);
+    assert_ok(cell_ended(&cell, &r.end, &err));
+    assert_int_equal(r.end.signal, SIGKILL);
+    assert_true(r.end.usage.oom_kills > 0);
+    /* Not killed: git says that there is no command "collect". */
+    assert_ok(cell_start(&cell, WARDEN_COLLECT, pipes, &err));
+    fixture_drain(pipes, &r);
+    assert_ok(cell_ended(&cell, &r.end, &err));
+    assert_int_equal(r.end.signal, 0);
+    assert_int_equal(r.end.exit, 1);
+    assert_int_equal(r.end.usage.oom_kills, 0);
+    assert_non_null(strstr(buf_str(&r.err), "collect"));
+    fd_close(&f->setup.tool);
+    r.wiped = cell_close(&cell);
+    assert_true(r.wiped.processes && r.wiped.disk && r.wiped.cgroup);
+    ran_done(&r);
+}
+
 static void pids(void **state)
 {
     struct jail_fixture *f = *state;
@@ -105,6 +146,7 @@ int main(void)
         cmocka_unit_test(own_path),
         cmocka_unit_test(mount_point),
         cmocka_unit_test_setup_teardown(memory, fixture_up, fixture_down),
+        cmocka_unit_test_setup_teardown(memory_for_collect, fixture_up, fixture_down),
         cmocka_unit_test_setup_teardown(pids, fixture_up, fixture_down),
         cmocka_unit_test_setup_teardown(cpu, fixture_up, fixture_down),
     };
