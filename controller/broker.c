@@ -1,6 +1,6 @@
 /* The engine's end of the broker: starts the process, asks, and hands answers to whoever waits, in
- * order. Holds no secret. When the broker dies, everybody who waits is told, and whoever asks
- * later. */
+ * order. Holds no secret. When the broker dies, everybody who waits is told, and whoever asks next
+ * gets a new one: a few times a minute, then the error. */
 #include "controller/broker.h"
 
 #include <errno.h>
@@ -13,6 +13,7 @@
 #include <sodium.h>
 
 #include "common/clock.h"
+#include "common/diag.h"
 #include "common/file.h"
 #include "controller/broker_wire.h"
 
@@ -21,6 +22,8 @@
 #define OUT_MAX     (64u << 20) /* requests not yet taken: the broker reads as fast as it signs */
 #define READ_CHUNK  65536
 #define PENDING_MAX 8192
+#define RESTARTS    3 /* within RESTART_US */
+#define RESTART_US  60000000ull
 
 struct pending {
     struct pending *next;
@@ -28,22 +31,28 @@ struct pending {
     broker_signed_cb *on_signed;
     broker_token_cb *on_token;
     void *arg;
-    struct err unasked; /* code != 0: it could not be asked; it is told in its turn */
+    struct err unasked; /* code != 0: no answer will come; it is told in its turn */
 };
 
 struct broker {
     uv_loop_t *loop;
+    char *self, *key_path;
     uint8_t pub[KEY_PUB_BYTES];
+    uv_idle_t *kick; /* not a timer of 0 ms, which could run for ever within one turn of the loop */
+    uv_timer_t *deadline; /* for a new process's hello */
+    /* one process's, and gone with it */
     int fd;
     uv_poll_t *poll;
-    uv_timer_t *kick;
     uv_process_t *process;
+    bool greeted; /* it said hello */
     struct buf in, out, envelope;
     struct pending *first, **last;
     size_t npending;
-    struct err why; /* code != 0: it is gone */
-    bool busy;      /* callbacks run */
-    bool closing;   /* broker_close was called from one of them */
+    struct err why; /* code != 0: there is no process, and why */
+    uint64_t restarted_us[RESTARTS];
+    unsigned nrestarts;
+    bool busy;    /* callbacks run */
+    bool closing; /* broker_close was called from one of them */
 };
 
 static void handle_free(uv_handle_t *handle)
@@ -92,9 +101,36 @@ static int on_error(struct broker *b, const struct frame *f)
     return 0;
 }
 
+static int hello_read(const struct frame *f, uint8_t pub[static KEY_PUB_BYTES], struct err *err)
+{
+    struct broker_hello hello;
+    if (f->type != BROKER_HELLO)
+        return err_set(err, ERR_FAIL, "the broker did not say hello");
+    int rc = json_decode(&broker_hello_shape, f->payload, f->len, &hello, err);
+    if (rc == 0)
+        memcpy(pub, hello.key, KEY_PUB_BYTES);
+    return rc;
+}
+
+/* A process started later must hold the same key: what the first one signed is still out there. */
+static int on_hello(struct broker *b, const struct frame *f)
+{
+    struct err err = ERR_INIT;
+    uint8_t pub[KEY_PUB_BYTES];
+    if (hello_read(f, pub, &err) < 0)
+        return lost(b, err.msg);
+    if (memcmp(pub, b->pub, KEY_PUB_BYTES) != 0)
+        return lost(b, "the signing key is another one now; start the engine anew");
+    b->greeted = true;
+    uv_timer_stop(b->deadline);
+    return 0;
+}
+
 static int on_frame(struct broker *b, const struct frame *f)
 {
     struct err err = ERR_INIT;
+    if (!b->greeted)
+        return on_hello(b, f);
     bool enveloped = b->envelope.len > 0;
     if (!b->first)
         return lost(b, "it answered what was not asked");
@@ -169,33 +205,51 @@ static void on_poll(uv_poll_t *poll, int status, int events);
 
 static void watch(struct broker *b)
 {
-    if (b->why.code)
-        uv_poll_stop(b->poll);
-    else
+    if (b->poll)
         uv_poll_start(b->poll, UV_READABLE | (b->out.len ? UV_WRITABLE : 0), on_poll);
 }
 
-static void let_go(struct broker *b)
+/* Lets go of the process and of what was under way with it; whoever waits hears why in his turn. */
+static void hang_up(struct broker *b)
 {
     if (b->poll) {
         uv_poll_stop(b->poll);
         uv_close((uv_handle_t *)b->poll, handle_free);
+        b->poll = NULL;
     }
-    if (b->kick)
-        uv_close((uv_handle_t *)b->kick, handle_free);
     if (b->process) {
         b->process->data = NULL;
         uv_process_kill(b->process, SIGTERM);
+        b->process = NULL;
     }
     fd_close(&b->fd); /* to the broker an engine that hung up is the end, too */
+    if (b->deadline)
+        uv_timer_stop(b->deadline);
+    buf_clear(&b->in);
+    buf_wipe(&b->out);
+    buf_init(&b->out, OUT_MAX);
+    buf_clear(&b->envelope);
+    for (struct pending *p = b->first; p; p = p->next)
+        if (!p->unasked.code)
+            p->unasked = b->why;
+}
+
+static void let_go(struct broker *b)
+{
+    hang_up(b);
+    if (b->kick)
+        uv_close((uv_handle_t *)b->kick, handle_free);
+    if (b->deadline)
+        uv_close((uv_handle_t *)b->deadline, handle_free);
     while (b->first) {
         struct pending *p = b->first;
         b->first = p->next;
         free(p);
     }
     buf_done(&b->in);
-    buf_wipe(&b->out);
     buf_done(&b->envelope);
+    free(b->self);
+    free(b->key_path);
     free(b);
 }
 
@@ -207,9 +261,11 @@ static void drive(struct broker *b, bool readable)
         receive(b);
     if (!b->closing)
         transmit(b);
-    while (b->first && !b->closing && (b->why.code || b->first->unasked.code)) {
-        /* A copy: the callback may end b. */
-        struct err err = b->why.code ? b->why : b->first->unasked;
+    if (b->why.code)
+        hang_up(b);
+    while (b->first && !b->closing && b->first->unasked.code) {
+        /* A copy: the callback may end b, or ask again and so start the process anew. */
+        struct err err = b->first->unasked;
         answer(b, NULL, false, &err);
     }
     b->busy = false;
@@ -224,18 +280,25 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     drive(poll->data, status < 0 || (events & UV_READABLE));
 }
 
-static void on_kick(uv_timer_t *timer)
+static void on_kick(uv_idle_t *idle)
 {
-    drive(timer->data, false);
+    uv_idle_stop(idle);
+    drive(idle->data, false);
+}
+
+static void on_late(uv_timer_t *timer)
+{
+    struct broker *b = timer->data;
+    lost(b, "it did not come up");
+    drive(b, false);
 }
 
 /* Starting. */
 
-static int spawn(struct broker *b, const char *self, const char *key_path, int theirs,
-                 struct err *err)
+static int spawn(struct broker *b, int theirs, struct err *err)
 {
-    char name[] = "creel", verb[] = "broker", *key = strdup(key_path);
-    char *args[] = {name, verb, key, NULL}, *env[] = {NULL};
+    char name[] = "creel", verb[] = "broker";
+    char *args[] = {name, verb, b->key_path, NULL}, *env[] = {NULL};
     uv_stdio_container_t stdio[4] = {
         {.flags = UV_IGNORE},
         {.flags = UV_IGNORE},
@@ -244,16 +307,15 @@ static int spawn(struct broker *b, const char *self, const char *key_path, int t
     };
     uv_process_options_t o = {
         .exit_cb = on_process_exit,
-        .file = self,
+        .file = b->self,
         .args = args,
         .env = env,
         .stdio_count = 4,
         .stdio = stdio,
         .flags = UV_PROCESS_DETACHED, /* Ctrl-C is for the engine to judge */
     };
-    uv_process_t *process = key ? calloc(1, sizeof *process) : NULL;
+    uv_process_t *process = calloc(1, sizeof *process);
     int rc = process ? uv_spawn(b->loop, process, &o) : UV_ENOMEM;
-    free(key);
     if (rc == 0) {
         process->data = b;
         b->process = process;
@@ -261,14 +323,13 @@ static int spawn(struct broker *b, const char *self, const char *key_path, int t
     }
     if (process) /* uv_spawn made it a handle before it failed */
         uv_close((uv_handle_t *)process, handle_free);
-    return err_set(err, ERR_FAIL, "cannot start the broker (%s): %s", self, uv_strerror(rc));
+    return err_set(err, ERR_FAIL, "cannot start the broker (%s): %s", b->self, uv_strerror(rc));
 }
 
 /* Waits until the broker has said hello: once, at the engine's start. */
 static int hear_hello(struct broker *b, struct err *err)
 {
     struct frame f;
-    struct broker_hello hello;
     size_t used;
     int rc;
     uint64_t end = clock_mono_us() + HELLO_MS * 1000ull;
@@ -285,55 +346,75 @@ static int hear_hello(struct broker *b, struct err *err)
         if (n > 0)
             buf_wrote(&b->in, (size_t)n);
     }
-    if (rc > 0 && f.type != BROKER_HELLO)
-        rc = err_set(err, ERR_FAIL, "the broker did not say hello");
     if (rc > 0)
-        rc = json_decode(&broker_hello_shape, f.payload, f.len, &hello, err);
+        rc = hello_read(&f, b->pub, err);
     if (rc < 0)
         return rc;
-    memcpy(b->pub, hello.key, KEY_PUB_BYTES);
     buf_drop(&b->in, used);
+    b->greeted = true;
     return 0;
 }
 
 static int watch_start(struct broker *b, struct err *err)
 {
     b->poll = malloc(sizeof *b->poll);
-    b->kick = malloc(sizeof *b->kick);
-    if (!b->poll || !b->kick || uv_poll_init(b->loop, b->poll, b->fd) < 0) {
+    if (!b->poll || uv_poll_init(b->loop, b->poll, b->fd) < 0) {
         free(b->poll);
-        free(b->kick);
         b->poll = NULL;
-        b->kick = NULL;
         return err_set(err, ERR_FAIL, "cannot watch the broker");
     }
-    uv_timer_init(b->loop, b->kick);
-    b->poll->data = b->kick->data = b;
+    b->poll->data = b;
     watch(b);
     return 0;
 }
 
-int broker_start(uv_loop_t *loop, const char *self, const char *key_path, struct broker **ret,
-                 struct err *err)
+/* A new process on a new socket; it has not said hello yet. */
+static int process_start(struct broker *b, struct err *err)
 {
     int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_errno(err, ERR_FAIL, "socketpair");
+    b->greeted = false;
+    b->fd = pair[0];
+    int rc = spawn(b, pair[1], err);
+    close(pair[1]);
+    return rc;
+}
+
+static struct broker *broker_new(uv_loop_t *loop, const char *self, const char *key_path)
+{
     struct broker *b = calloc(1, sizeof *b);
     if (!b)
-        return err_set(err, ERR_FAIL, "out of memory");
+        return NULL;
     b->loop = loop;
     b->last = &b->first;
     b->fd = -1;
     buf_init(&b->in, IN_MAX);
     buf_init(&b->out, OUT_MAX);
     buf_init(&b->envelope, FRAME_PAYLOAD_MAX);
-    int rc = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair);
-    if (rc < 0) {
-        rc = err_errno(err, ERR_FAIL, "socketpair");
-    } else {
-        b->fd = pair[0];
-        rc = spawn(b, self, key_path, pair[1], err);
-        close(pair[1]);
+    b->self = strdup(self);
+    b->key_path = strdup(key_path);
+    if ((b->kick = malloc(sizeof *b->kick))) {
+        uv_idle_init(loop, b->kick);
+        b->kick->data = b;
     }
+    if ((b->deadline = malloc(sizeof *b->deadline))) {
+        uv_timer_init(loop, b->deadline);
+        b->deadline->data = b;
+    }
+    if (b->self && b->key_path && b->kick && b->deadline)
+        return b;
+    let_go(b);
+    return NULL;
+}
+
+int broker_start(uv_loop_t *loop, const char *self, const char *key_path, struct broker **ret,
+                 struct err *err)
+{
+    struct broker *b = broker_new(loop, self, key_path);
+    if (!b)
+        return err_set(err, ERR_FAIL, "out of memory");
+    int rc = process_start(b, err);
     if (rc == 0)
         rc = hear_hello(b, err);
     if (rc == 0)
@@ -344,6 +425,27 @@ int broker_start(uv_loop_t *loop, const char *self, const char *key_path, struct
     }
     *ret = b;
     return 0;
+}
+
+/* In the place of a process that died. Its hello is awaited by the loop, not here: the engine goes
+ * on. One that dies again and again is left dead. */
+static void restart(struct broker *b)
+{
+    struct err err = ERR_INIT;
+    uint64_t now = clock_mono_us(), *slot = &b->restarted_us[b->nrestarts % RESTARTS];
+    if (b->nrestarts >= RESTARTS && now - *slot < RESTART_US)
+        return;
+    *slot = now;
+    b->nrestarts++;
+    diag(DIAG_WARN, "%s; starting another", b->why.msg);
+    if (process_start(b, &err) == 0 && watch_start(b, &err) == 0) {
+        b->why = ERR_INIT;
+        uv_timer_start(b->deadline, on_late, HELLO_MS, 0);
+        return;
+    }
+    b->why = ERR_INIT;
+    lost(b, err.msg);
+    hang_up(b);
 }
 
 void broker_close(struct broker *b)
@@ -380,12 +482,16 @@ static void ask(struct broker *b, enum broker_type type, const struct json_shape
                 const void *request, struct pending *p)
 {
     struct err err = ERR_INIT;
-    if (!b->why.code && broker_put(&b->out, type, shape, request, &err) < 0) {
+    if (b->why.code && p && !b->closing)
+        restart(b);
+    if (b->why.code) {
+        err = b->why;
+    } else if (broker_put(&b->out, type, shape, request, &err) < 0) {
         b->out.failed = false;
-        if (p)
-            p->unasked = err;
     }
-    uv_timer_start(b->kick, on_kick, 0, 0);
+    if (p)
+        p->unasked = err;
+    uv_idle_start(b->kick, on_kick);
 }
 
 static int too_many(struct err *err)

@@ -2,7 +2,10 @@
  *
  * The engine starts it (fork + exec of `creel broker`, a socketpair on descriptor 3) and asks by
  * few, typed, fixed-order requests; it decides. It parses only what the engine sends, strictly.
- * Later it also holds provider and forge secrets and the budget. */
+ * Later it also holds provider and forge secrets and the budget.
+ *
+ * When the process dies, every request under way fails, and so do the tokens it made: they are dead
+ * with it. The next request starts a new process with the same key, at most 3 times a minute. */
 #ifndef CONTROLLER_BROKER_H
 #define CONTROLLER_BROKER_H
 

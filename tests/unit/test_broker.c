@@ -348,6 +348,7 @@ static void test_garbage_ends_it(void **state)
     }
 }
 
+/* The youngest: one that died before may not be reaped yet. */
 static pid_t child_pid(void)
 {
     char path[64], text[64] = "";
@@ -355,7 +356,10 @@ static pid_t child_pid(void)
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);
-    return n > 0 ? (pid_t)strtol(text, NULL, 10) : -1;
+    pid_t last = -1;
+    for (char *at = n > 0 ? strtok(text, " ") : NULL; at; at = strtok(NULL, " "))
+        last = (pid_t)strtol(at, NULL, 10);
+    return last;
 }
 
 static void test_death(void **state)
@@ -372,13 +376,91 @@ static void test_death(void **state)
     await(r, 2);
     assert_int_equal(r->why.code, ERR_FAIL);
     assert_non_null(strstr(r->why.msg, "broker process is gone"));
-    sign(r, LIFE_S);
-    assert_int_equal(r->why.code, ERR_FAIL);
     stop(r);
     start(r);
     broker_sign(r->b, &r->task, r->runner_pub, LIFE_S, on_signed, r);
     stop(r); /* nobody is called back */
     assert_int_equal(r->answers, 0);
+}
+
+/* Kills the process; the request that is under way when that shows fails. */
+static void kill_it(struct rig *r)
+{
+    pid_t pid = child_pid();
+    assert_true(pid > 0);
+    kill(pid, SIGKILL);
+    sign(r, LIFE_S);
+    assert_int_equal(r->why.code, ERR_FAIL);
+    assert_non_null(strstr(r->why.msg, "broker process is gone"));
+}
+
+static void on_signed_again(void *arg, const struct buf *envelope, const struct buf *sshsig,
+                            const struct err *err)
+{
+    struct rig *r = arg;
+    assert_non_null(err);
+    broker_sign(r->b, &r->task, r->runner_pub, LIFE_S, on_signed, r);
+}
+
+static void test_comes_back(void **state)
+{
+    struct rig *r = *state;
+    uint8_t token[TASK_TOKEN_BYTES];
+    start(r);
+    sign(r, LIFE_S);
+    read_signed(r);
+    unseal(r, token);
+    read_done(r);
+    kill_it(r);
+    assert_false(alive(r, r->task.attempt, token)); /* asked of a new process, which knows none */
+    sign(r, LIFE_S);
+    read_signed(r);
+    unseal(r, token);
+    read_done(r);
+    assert_true(alive(r, r->task.attempt, token));
+
+    /* Asked again from the very callback that was told. */
+    kill(child_pid(), SIGKILL);
+    buf_clear(&r->envelope);
+    buf_clear(&r->sshsig);
+    broker_sign(r->b, &r->task, r->runner_pub, LIFE_S, on_signed_again, r);
+    await(r, 1);
+    read_signed(r);
+    read_done(r);
+
+    kill_it(r);
+    sign(r, LIFE_S);
+    assert_string_equal(r->why.msg, ""); /* the third new one */
+    kill_it(r);
+    sign(r, LIFE_S); /* within the minute: not again */
+    assert_int_equal(r->why.code, ERR_FAIL);
+    while (child_pid() > 0)
+        uv_run(&r->loop, UV_RUN_ONCE);
+    broker_attempt_end(r->b, r->task.attempt);
+    stop(r);
+}
+
+/* What comes back must hold the same key, or nothing. */
+static void test_comes_back_as_another(void **state)
+{
+    struct rig *r = *state;
+    char good[PATH_MAX];
+    memcpy(good, r->key, sizeof good);
+    assert_int_equal(shell(r, "cp key moving"), 0);
+    fixture_path(r->dir, "moving", r->key);
+    start(r);
+    assert_int_equal(shell(r, "rm moving"), 0);
+    kill_it(r);
+    sign(r, LIFE_S);
+    assert_non_null(strstr(r->why.msg, "broker process is gone: "));
+    assert_int_equal(fixture_keygen(r->dir, "moving", "ed25519"), 0);
+    sign(r, LIFE_S);
+    assert_non_null(strstr(r->why.msg, "another one now"));
+    assert_int_equal(shell(r, "cp key moving"), 0);
+    sign(r, LIFE_S);
+    assert_string_equal(r->why.msg, "");
+    memcpy(r->key, good, sizeof good);
+    stop(r);
 }
 
 static void test_bad_key_file(void **state)
@@ -558,11 +640,18 @@ int main(int argc, char **argv)
     if (argc == 3 && strcmp(argv[1], "broker") == 0)
         return broker_main(argv[2]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_signs),           cmocka_unit_test(test_others_verify),
-        cmocka_unit_test(test_life_of_a_token), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_order),           cmocka_unit_test(test_garbage_ends_it),
-        cmocka_unit_test(test_death),           cmocka_unit_test(test_bad_key_file),
-        cmocka_unit_test(test_confined),        cmocka_unit_test(test_engine_has_no_secret),
+        cmocka_unit_test(test_signs),
+        cmocka_unit_test(test_others_verify),
+        cmocka_unit_test(test_life_of_a_token),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_garbage_ends_it),
+        cmocka_unit_test(test_death),
+        cmocka_unit_test(test_comes_back),
+        cmocka_unit_test(test_comes_back_as_another),
+        cmocka_unit_test(test_bad_key_file),
+        cmocka_unit_test(test_confined),
+        cmocka_unit_test(test_engine_has_no_secret),
     };
     cmocka_set_test_filter(argc == 2 ? argv[1] : NULL);
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
