@@ -122,7 +122,8 @@ void json_release(const struct json_shape *shape, void *obj);
 
 /* Only the strict checks above, for documents read through other tables. 0 or -ERR_FAIL. */
 int json_check(const void *bytes, size_t len, struct err *err);
-/* Appends `text` as a JSON string literal with quotes; invalid UTF-8 becomes U+FFFD. */
+/* Appends `text` as a JSON string literal with quotes; invalid UTF-8 becomes U+FFFD. What acts on a
+ * terminal or cannot be seen is written as \uXXXX, so the literal may be shown as it is. */
 int json_quote(struct buf *to, const char *text, size_t len);
 /* Same, but NUL-terminated. */
 int json_quotes(struct buf *to, const char *text);

@@ -18,9 +18,43 @@ struct writer {
 
 static int write_value(struct writer *w, const struct json_field *f, const uint8_t *base);
 
+/* Legal raw in JSON, but no terminal should get them from a document of ours: they act on it, reorder
+ * what is read, or cannot be seen. Sorted; all below U+10000. */
+static const struct {
+    uint16_t first, last;
+} unseen[] = {
+    {0x007f, 0x009f}, /* DEL, C1 controls */
+    {0x00ad, 0x00ad}, /* soft hyphen */
+    {0x061c, 0x061c}, /* Arabic letter mark (bidi) */
+    {0x200b, 0x200f}, /* zero width, left and right marks */
+    {0x2028, 0x202e}, /* line and paragraph separator; bidi embeddings and overrides */
+    {0x2060, 0x206f}, /* word joiner, invisible operators, bidi isolates, deprecated formats */
+    {0xfeff, 0xfeff}, /* byte order mark */
+};
+
+static bool is_unseen(uint32_t cp)
+{
+    for (size_t i = 0; i < sizeof(unseen) / sizeof(*unseen); i++)
+        if (cp >= unseen[i].first && cp <= unseen[i].last)
+            return true;
+    return false;
+}
+
+/* The code point of the well-formed character p[0..n). */
+static uint32_t code_point(const uint8_t *p, size_t n)
+{
+    uint32_t cp = n == 1 ? p[0] : p[0] & (0x7fu >> n);
+
+    for (size_t i = 1; i < n; i++)
+        cp = cp << 6 | (p[i] & 0x3fu);
+    return cp;
+}
+
 /* One character as it stands in a literal; utf8_len bytes are taken from p. */
 static int quote_char(struct buf *to, const uint8_t *p, size_t n)
 {
+    uint32_t cp = code_point(p, n);
+
     switch (p[0]) {
     case '"':
         return buf_adds(to, "\\\"");
@@ -33,9 +67,8 @@ static int quote_char(struct buf *to, const uint8_t *p, size_t n)
     case '\r':
         return buf_adds(to, "\\r");
     default:
-        /* DEL is legal raw, but no terminal should get it from a document of ours. */
-        if (p[0] < 0x20 || p[0] == 0x7f)
-            return buf_addf(to, "\\u%04x", p[0]);
+        if (cp < 0x20 || is_unseen(cp))
+            return buf_addf(to, "\\u%04x", (unsigned)cp);
         return buf_add(to, p, n);
     }
 }

@@ -496,6 +496,41 @@ static void quote_is_total(void **state)
     buf_done(&b);
 }
 
+/* Literals of ours are shown on terminals: nothing in them may act there or hide. */
+static void quote_hides_nothing(void **state)
+{
+    static const struct {
+        const char *text, *literal;
+    } rows[] = {
+        {"\x7e", "\"~\""},
+        {"\x7f", "\"\\u007f\""},
+        {"\xc2\x80", "\"\\u0080\""},
+        {"a\xc2\x9b"
+         "31mb",
+         "\"a\\u009b31mb\""},
+        {"\xc2\x9f\xc2\xa0", "\"\\u009f\xc2\xa0\""},
+        {"\xc2\xad", "\"\\u00ad\""},
+        {"\xd8\x9c", "\"\\u061c\""},
+        {"\xe2\x80\x8a\xe2\x80\x8b", "\"\xe2\x80\x8a\\u200b\""},
+        {"\xe2\x80\x8f\xe2\x80\x90", "\"\\u200f\xe2\x80\x90\""},
+        {"\xe2\x80\xa8\xe2\x80\xae\xe2\x80\xaf", "\"\\u2028\\u202e\xe2\x80\xaf\""},
+        {"\xe2\x81\xa0\xe2\x81\xa9", "\"\\u2060\\u2069\""},
+        {"\xef\xbb\xbf", "\"\\ufeff\""},
+        {"\xf0\x9f\x8e\xa3", "\"\xf0\x9f\x8e\xa3\""},
+    };
+    struct err err = ERR_INIT;
+    struct buf b;
+
+    buf_init(&b, 256);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        buf_clear(&b);
+        assert_int_equal(json_quotes(&b, rows[i].text), 0);
+        assert_string_equal(buf_str(&b), rows[i].literal);
+        assert_ok(json_check(b.data, b.len, &err));
+    }
+    buf_done(&b);
+}
+
 static void strv_works(void **state)
 {
     struct strv a = {0}, b = {0};
@@ -534,6 +569,7 @@ int main(void)
         cmocka_unit_test(encoder_refuses_what_it_could_not_read_back),
         cmocka_unit_test(a_full_buffer_is_an_error_at_every_size),
         cmocka_unit_test(quote_is_total),
+        cmocka_unit_test(quote_hides_nothing),
         cmocka_unit_test(strv_works),
     };
 
