@@ -80,6 +80,7 @@ static void memory_for_collect(void **state)
     struct cell cell;
     struct ran r = {0};
     int pack = -1, pipes[JAIL_PIPES];
+    char max[32] = "";
     if (!take_tree(f))
         skip();
     f->task.policy.limits[LIMIT_MEM] = 48u << 20;
@@ -100,6 +101,11 @@ static void memory_for_collect(void **state)
     assert_true(r.end.usage.oom_kills > 0);
     /* Not killed: git says that there is no command "collect". */
     assert_ok(cell_start(&cell, WARDEN_COLLECT, pipes, &err));
+    /* At least: what files can be there, as much for the tool, and the patch. */
+    int fd = openat(f->cgroups.dir, "attempt-0/jail/memory.max", O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0 && read(fd, max, sizeof max - 1) > 0);
+    close(fd);
+    assert_true(strtoull(max, NULL, 10) >= (2 * 48 + 256) << 20);
     fixture_drain(pipes, &r);
     assert_ok(cell_ended(&cell, &r.end, &err));
     assert_int_equal(r.end.signal, 0);
