@@ -26,7 +26,7 @@ struct import_run {
     uv_pipe_t out, errors;
     uv_timer_t deadline;
     unsigned open_handles, running; /* running: the process and the two pipes */
-    bool late;
+    bool late, stopped;             /* killed by us: out of time; import_stop */
     int64_t status;
     int signal;
     int dirfd; /* the task's directory */
@@ -93,7 +93,7 @@ static int read_line(struct import_run *r, struct import_result *ret, struct err
 }
 
 /* Writes the finding that stopped the child, where a review looks for it. */
-static int stopped(struct import_run *r, struct import_result *ret, struct err *err)
+static int killed(struct import_run *r, struct import_result *ret, struct err *err)
 {
     struct review_record record = {0};
     struct buf text;
@@ -113,8 +113,11 @@ static int stopped(struct import_run *r, struct import_result *ret, struct err *
 
 static int conclude(struct import_run *r, struct import_result *ret, struct err *err)
 {
+    if (r->stopped) { /* says nothing about what it read */
+        return err_set(err, ERR_FAIL, "the import was stopped");
+    }
     if (r->signal != 0) {
-        return stopped(r, ret, err);
+        return killed(r, ret, err);
     }
     if (r->status != 0) {
         buf_addc(&r->complaint, '\0');
@@ -156,6 +159,14 @@ static void one_less(struct import_run *r)
     uv_close((uv_handle_t *)&r->deadline, on_closed);
 }
 
+/* A child that is reaped already is left alone: its number may be somebody else's by now. */
+static void kill_child(struct import_run *r)
+{
+    if (uv_is_active((uv_handle_t *)&r->process)) {
+        uv_process_kill(&r->process, SIGKILL);
+    }
+}
+
 static void on_exit_(uv_process_t *p, int64_t status, int signal)
 {
     struct import_run *r = p->data;
@@ -183,7 +194,7 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *bytes)
         return;
     }
     if (n == UV_ENOBUFS) { /* it talks more than it may */
-        uv_process_kill(&r->process, SIGKILL);
+        kill_child(r);
     }
     uv_read_stop(s);
     one_less(r);
@@ -193,7 +204,23 @@ static void on_deadline(uv_timer_t *t)
 {
     struct import_run *r = t->data;
     r->late = true;
-    uv_process_kill(&r->process, SIGKILL);
+    kill_child(r);
+}
+
+static void stop_one(uv_handle_t *h, void *arg)
+{
+    uv_process_t *p = (uv_process_t *)h;
+    if (h->type != UV_PROCESS || p->exit_cb != on_exit_ || uv_is_closing(h)) {
+        return;
+    }
+    struct import_run *r = h->data;
+    r->stopped = true;
+    kill_child(r);
+}
+
+void import_stop(uv_loop_t *loop)
+{
+    uv_walk(loop, stop_one, NULL);
 }
 
 static int prepare(struct import_run *r, const char *task_dir, struct err *err)

@@ -51,6 +51,9 @@ typedef void import_done_cb(void *arg, const struct import_result *r, const stru
 int import_start(uv_loop_t *loop, const char *self, const char *task_dir, const char *base,
                  const char *root, const char *commit, const char *branch, const char *title,
                  import_done_cb *cb, void *arg, struct err *err);
+/* Ends every import that runs in `loop`, at once: each callback still comes, from the loop, with an
+ * error; the task's directory is as if the import had never begun. For an engine that stops. */
+void import_stop(uv_loop_t *loop);
 /* main of the child. */
 int importer_main(int argc, char **argv);
 

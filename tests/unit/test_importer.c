@@ -407,6 +407,38 @@ static void our_own_failures(void **state)
     assert_true(b->failed);
 }
 
+/* An engine that stops does not wait for the importer's ten minutes. Here the importer stands still,
+ * as one does that reads without end. */
+static void stopped_at_once(void **state)
+{
+    struct bed *b = *state;
+    char commit[41];
+    uv_loop_t loop;
+    commit_all(b, "echo more >>a", commit);
+    pack(b, commit);
+    b->calls = 0;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    import_stop(&loop); /* none runs */
+    sh(&b->t, "printf '#!/bin/sh\\nexec sleep 600\\n' >hanging; chmod +x hanging");
+    assert_ok(import_start(&loop, tool_path(&b->t, "hanging"), b->task, b->base, b->root, commit,
+                           "creel/01jd0000000000000000000001", "Do it", on_done, b, &err));
+    uv_run(&loop, UV_RUN_NOWAIT);
+    assert_int_equal(b->calls, 0);
+    import_stop(&loop);
+    import_stop(&loop);
+    assert_int_equal(b->calls, 0); /* it comes from the loop */
+    alarm(20);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    alarm(0);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    assert_int_equal(b->calls, 1);
+    assert_true(b->failed);
+    assert_string_equal(b->why.msg, "the import was stopped");
+    sh(&b->t, "! test -e task/import; ! test -e task/review.json; test -e task/patch.pack");
+    import(b, commit); /* and can be had again */
+    assert_false(b->failed || b->r.refused);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(int argc, char **argv)
@@ -423,6 +455,7 @@ int main(int argc, char **argv)
         T(what_is_missing_is_noticed),
         T(bombs_are_bounded),
         T(our_own_failures),
+        T(stopped_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
