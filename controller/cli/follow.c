@@ -5,6 +5,7 @@
 #include "controller/cli/follow.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -14,11 +15,15 @@
 
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/term.h"
 #include "controller/engine.h"
 
 #define QUIET_MS     3000 /* the store is looked at again without being told */
 #define BATCH_FRAMES 4096
-#define RETRY_MS     500 /* between attempts to bring the engine back */
+#define RETRY_MS     500  /* between attempts to bring the engine back */
+#define QUICK_MS     5000 /* an engine that lived shorter than that did not really start */
+#define QUICK_MAX    3
+#define LOG_TAIL     4096
 
 /* The one thing a signal handler may touch. */
 static volatile sig_atomic_t interrupted;
@@ -49,7 +54,8 @@ struct eyes {
     struct task_row row;
     bool have_row, look, more; /* more: log was left unread to look around */
     int inotify;
-    uint64_t poked_us;
+    uint64_t poked_us, began_us; /* began: the engine was first heard of */
+    unsigned quick;              /* engines in a row that ended at once or did not start */
 };
 
 static int watch(struct eyes *e, struct err *err)
@@ -109,17 +115,51 @@ static void interrupt_now(void)
     sigprocmask(SIG_BLOCK, &sigint, NULL);
 }
 
-/* An engine that went away is brought back while the task needs one; at most one try per RETRY_MS, so
- * that one which dies at once is not started in a circle. */
+/* The last line of engine.log, made harmless; "" when there is none. */
+static void last_words(const struct paths *paths, struct buf *line)
+{
+    char text[LOG_TAIL + 1], *at;
+    int fd = openat(paths->rootfd, "engine.log", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+    ssize_t n = size <= 0 ? 0 : pread(fd, text, LOG_TAIL, size > LOG_TAIL ? size - LOG_TAIL : 0);
+
+    fd_close(&fd);
+    n = n < 0 ? 0 : n;
+    while (n > 0 && text[n - 1] == '\n')
+        n--;
+    text[n] = 0;
+    at = strrchr(text, '\n');
+    term_line(at ? at + 1 : text, line);
+}
+
+static int give_up(struct eyes *e, struct err *err)
+{
+    struct buf line;
+
+    buf_init(&line, 4 * LOG_TAIL);
+    last_words(e->f->paths, &line);
+    err_set(err, ERR_FAIL,
+            "the engine ended %d times within seconds of its start; the task stays %s. The last "
+            "line of engine.log: %s",
+            QUICK_MAX, task_state_names[e->row.state], line.len ? buf_str(&line) : "(empty)");
+    buf_done(&line);
+    return -ERR_FAIL;
+}
+
+/* An engine that went away is brought back while the task needs one; at most one try per RETRY_MS,
+ * and one that dies at once again and again is not started in a circle. */
 static int engine_back(struct eyes *e, struct err *err)
 {
     uint64_t now = clock_mono_us();
 
     if (e->f->engine >= 0 || (e->poked_us && now - e->poked_us < RETRY_MS * 1000ull))
         return 0;
-    e->poked_us = now;
-    e->f->engine = engine_poke(e->f->paths, true, err);
-    return e->f->engine < 0 ? e->f->engine : 0;
+    if (e->quick >= QUICK_MAX)
+        return give_up(e, err);
+    e->poked_us = e->began_us = now;
+    e->f->engine = engine_poke(e->f->paths, true, NULL);
+    e->quick += e->f->engine < 0;
+    return 0;
 }
 
 static void engine_heard(struct eyes *e)
@@ -127,8 +167,11 @@ static void engine_heard(struct eyes *e)
     char bytes[256];
     ssize_t n = recv(e->f->engine, bytes, sizeof(bytes), MSG_DONTWAIT);
 
-    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+        bool quick = clock_mono_us() - e->began_us < QUICK_MS * 1000ull;
+        e->quick = quick ? e->quick + 1 : 0;
         fd_close(&e->f->engine);
+    }
     e->look = true;
 }
 
@@ -177,7 +220,7 @@ static int turn(struct eyes *e, struct err *err)
 
 int follow_task(struct follow *f, struct task_row *ret, struct err *err)
 {
-    struct eyes e = {.f = f, .look = true, .inotify = -1};
+    struct eyes e = {.f = f, .look = true, .inotify = -1, .began_us = clock_mono_us()};
     sigset_t before;
     int rc;
 
