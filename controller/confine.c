@@ -18,6 +18,7 @@
 #include <seccomp.h>
 
 #include "common/file.h"
+#include "common/secret.h"
 
 /* AddressSanitizer reserves terabytes of addresses it never uses. */
 #ifdef __SANITIZE_ADDRESS__
@@ -67,7 +68,9 @@ static int set_limits(struct err *err)
     if (rc == 0) {
         rc = limit(RLIMIT_NPROC, 0, err);
     }
-    return rc < 0 ? rc : limit(RLIMIT_CORE, 0, err);
+    if (rc == 0 && core_dumps_off() < 0)
+        rc = err_errno(err, ERR_FAIL, "core dumps cannot be turned off");
+    return rc;
 }
 
 /* No capability in any set; root keeps only what it owns. */

@@ -324,6 +324,7 @@ static void stop(struct engine *e)
     uv_close((uv_handle_t *)&e->sigint, handle_closed);
     for (struct follower *f = e->followers; f != NULL; f = f->next)
         follower_close(f);
+    import_stop(&e->loop);
     attempt_free_all(e);
     engine_hosts_close(e);
     if (e->broker != NULL)
