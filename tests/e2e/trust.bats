@@ -193,10 +193,10 @@ by_openssl()
 }
 
 @test "the signing key is in no process but the broker's" {
+    [ "$(id -u)" -eq 0 ] || skip 'reading the memory of other processes needs root'
     task -- sh -c 'echo begun; sleep 4' >out 2>/dev/null 3>&- &
     begun=$!
     throwaway_wait 20 grep -q begun out
-    [ "$(id -u)" -eq 0 ] || skip 'reading the memory of other processes needs root'
     exits 0 python3 "$TOOLS/secret_in.py" "$CREEL_STATE/keys/signing_key" "$(engine_pid)"
     # The search itself can find it: in the broker, which is the engine's child.
     run python3 "$TOOLS/secret_in.py" "$CREEL_STATE/keys/signing_key" "$(pgrep -P "$(engine_pid)" | head -n 1)"
