@@ -90,7 +90,7 @@ static int spawn(const struct git_child *g, int out, int errfd, pid_t *ret, stru
     for (size_t i = 0; i < QUIET; i++) {
         argv[n++] = (char *)(uintptr_t)quiet[i];
     }
-    for (size_t i = 0; g->args[i] != NULL && i < GIT_ARGS_MAX; i++) {
+    for (size_t i = 0; i < GIT_ARGS_MAX && g->args[i] != NULL; i++) {
         argv[n++] = (char *)(uintptr_t)g->args[i];
     }
     argv[n] = NULL;

@@ -88,7 +88,7 @@ static int fence_reserve(struct seen *s, const char *key, struct fence **ret, st
     s->fences = more;
     *ret = &more[s->nfences++];
     memset(*ret, 0, sizeof **ret);
-    strncpy((*ret)->key, key, sizeof(*ret)->key - 1);
+    strncpy((*ret)->key, key, sizeof((*ret)->key) - 1);
     return 0;
 }
 
