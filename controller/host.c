@@ -17,6 +17,7 @@
 #define FRAME_BUDGET   64
 #define PARSE_BUDGET   (256u << 10) /* bytes of frames: one may be 1 MiB, many such may not */
 #define LOOK_BUDGET    4
+#define ASK_AGAIN_MS   100
 #define CONTROL_IN_MAX (FRAME_HEAD_BYTES + FRAME_PAYLOAD_MAX + (64u << 10))
 
 const struct host_times host_times_default = {
@@ -242,6 +243,12 @@ static void on_deadline(uv_timer_t *timer)
                   (state_ms(h) + 999) / 1000, steps[h->state].doing, excuse);
     }
     host_drive(h);
+}
+
+void host_ask_again(struct host_link *h)
+{
+    if (h->state == HOST_READY)
+        uv_timer_start(h->deadline, on_deadline, ASK_AGAIN_MS, 0);
 }
 
 void host_enter(struct host_link *h, enum host_state state)

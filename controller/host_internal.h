@@ -66,6 +66,7 @@ struct host_stream {
     bool remote_eof, remote_closed;
     int exit_status;    /* -1: not said */
     uint64_t opened_ms; /* when the command was started, by uv_now */
+    unsigned refusals;  /* of a channel, while we had none but control */
     struct stream_callbacks cb;
     void *arg;
     struct buf out;  /* hello and written bytes until libssh takes them */
@@ -124,6 +125,8 @@ void host_set_times(struct host_link *h, const struct host_times *t);
 /* Records the failure (the first counts); the driver ends the session. Always -code. */
 int host_fail(struct host_link *h, enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* What the server refused is asked for again in a moment, not at the next keep-alive. */
+void host_ask_again(struct host_link *h);
 void host_enter(struct host_link *h, enum host_state state);
 /* Goes as far as it can go now; frees what is to be freed. The only caller of libssh. */
 void host_drive(struct host_link *h);

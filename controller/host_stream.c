@@ -17,6 +17,7 @@
 #define RESUME_BUDGET 4
 /* A runner hangs up on who says nothing, so a spare is not kept that long. */
 #define SPARE_AGE_MS 20000
+#define REFUSALS_MAX 30 /* three seconds of asking again */
 
 static uint32_t held_max(const struct host_stream *st)
 {
@@ -193,6 +194,9 @@ static void stream_refused(struct host_stream *st)
     st->state = STREAM_WAITING;
     if (!st->owned) {
         st->dropped = true;
+    } else if (h->nchannels <= 1 && ++st->refusals < REFUSALS_MAX) {
+        /* sshd counts a session that we closed until it has reaped the session's process. */
+        host_ask_again(h);
     } else if (h->nchannels <= 1) {
         struct err err = ERR_INIT;
         err_set(&err, ERR_HOST, "host %s: sshd grants a single session; raise its MaxSessions",
