@@ -114,7 +114,7 @@ static int blob_parse(const char *text, size_t len, struct ssh_pub *pub, struct 
 int ssh_pub_parse(const char *line, struct ssh_pub *out, struct err *err)
 {
     struct ssh_pub pub = {0};
-    size_t len;
+    size_t len = 0;
     int r = line_trim(line, &len, err);
     if (r != 0)
         return r;

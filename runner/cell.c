@@ -124,7 +124,7 @@ int cell_open(const struct cell_setup *setup, struct cell *out, int *ret_pack, s
 {
     struct cell c = CELL_NONE;
     struct cell_msg msg;
-    int fds[FDPASS_MAX];
+    int fds[FDPASS_MAX] = {-1, -1};
     size_t nfds = 0;
     uid_t owner = setup->rooted ? CELL_UID_BASE + setup->slot * CELL_UID_COUNT : geteuid();
     int rc =

@@ -300,7 +300,7 @@ static int append(struct seen *s, const struct buf *line, struct err *err)
 int seen_add(struct seen *s, const struct seen_record *rec, uint64_t now, struct err *err)
 {
     struct buf line;
-    struct fence *fence;
+    struct fence *fence = NULL;
     if (s->n == SEEN_MAX || s->appended >= SEEN_MAX) {
         int r = rewrite(s, now, err);
         if (r < 0)
