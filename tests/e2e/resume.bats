@@ -242,14 +242,15 @@ END
     id=$(detached -- sh -c "echo once; sleep 6")
     wait_state "$id" running
     throwaway_sshd_end "$E2E"
-    cp "$E2E/host/host_key" right_key
-    rm "$E2E/host/host_key"
+    mv "$E2E/host/host_key" right_key
+    mv "$E2E/host/host_key.pub" right_key.pub
     ssh-keygen -q -t ed25519 -N '' -f "$E2E/host/host_key"
     sshd_again
     throwaway_wait 20 sh -c "creel ps --all --json | jq -e '.tasks[0].reason | test(\"pinned\")'"
     in_state "$id" running collecting
     throwaway_sshd_end "$E2E"
     mv right_key "$E2E/host/host_key"
+    mv right_key.pub "$E2E/host/host_key.pub"
     sshd_again
     ended_once "$id"
     throwaway_wait 20 has_receipt "$id"
