@@ -437,7 +437,7 @@ void host_streams_end(struct host_link *h, const struct err *err)
         if (err)
             stream_end(st, err);
     while (h->streams)
-        stream_free(h->streams); /* NOLINT(clang-analyzer-unix.Malloc): it takes itself off the list */
+        stream_free(h->streams); /* NOLINT(clang-analyzer-unix.Malloc): it leaves the list */
 }
 
 static struct host_stream *stream_own(struct host_stream *st, const struct stream_callbacks *cb,

@@ -2,6 +2,7 @@
  * a record whose envelope could still be admitted, and never guesses at a damaged file. */
 #include "runner/seen.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -313,6 +314,7 @@ int seen_add(struct seen *s, const struct seen_record *rec, uint64_t now, struct
         r = fence_reserve(s, rec->key, &fence, err);
     if (r < 0)
         return r;
+    assert(fence);
     struct live l = {.exp = rec->exp};
     memcpy(l.nonce, rec->nonce, sizeof l.nonce);
     memcpy(l.attempt, rec->attempt, sizeof l.attempt);
