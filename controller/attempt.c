@@ -59,6 +59,15 @@ static void timer_closed(uv_handle_t *handle)
     attempt_unhold(handle->data);
 }
 
+static void detach(struct attempt *a)
+{
+    if (a->slot)
+        a->host->slots_used--;
+    if (a->attached)
+        a->host->attempts--;
+    a->slot = a->attached = false;
+}
+
 /* Lets go of host, streams and files. The struct itself goes when nothing points at it any more. */
 void attempt_drop(struct attempt *a)
 {
@@ -69,9 +78,7 @@ void attempt_drop(struct attempt *a)
     pack_stop(a);
     log_close(a);
     result_stop(a);
-    if (a->slot)
-        a->host->slots_used--;
-    a->host->attempts--;
+    detach(a);
     uv_close((uv_handle_t *)&a->deadline, timer_closed);
     engine_scan_soon(a->e);
     engine_notify(a->e);
@@ -93,7 +100,7 @@ static struct attempt *attempt_new(struct engine *e, struct engine_host *h)
     a->next = e->attempts;
     e->attempts = a;
     h->attempts++;
-    a->slot = true;
+    a->attached = a->slot = true;
     h->slots_used++;
     return a;
 }
@@ -134,6 +141,15 @@ static void overdue(struct attempt *a)
     attempt_send_cancel(a);
 }
 
+/* Nothing more can be done with it in this engine's life. It stands in the list so that no scan takes
+ * it up again; the next engine does. It holds neither its host's session nor a slot. */
+static void park(struct attempt *a, const char *why)
+{
+    diag(DIAG_WARN, "task %s: %s", a->row.id, why);
+    attempt_phase(a, PHASE_DONE, 0);
+    detach(a);
+}
+
 static void on_deadline(uv_timer_t *timer)
 {
     struct attempt *a = timer->data;
@@ -150,8 +166,7 @@ static void on_deadline(uv_timer_t *timer)
     }
     if (a->phase == PHASE_STORED) {
         /* The work is safe and decided; the wipe is asked for again by the next engine. */
-        diag(DIAG_WARN, "task %s: host %s did not confirm the wipe", a->row.id, a->host->name);
-        attempt_drop(a);
+        park(a, phase_waits[PHASE_STORED]);
         return;
     }
     engine_host_reset(a->host, phase_waits[a->phase]);
@@ -378,15 +393,6 @@ static int load_envelope(struct attempt *a, struct err *err)
     return r;
 }
 
-/* Nothing can be done with it in this engine's life; it stands in the list so that no scan tries. */
-static void park(struct attempt *a, const struct err *err)
-{
-    diag(DIAG_ERROR, "task %s: %s", a->row.id, err->msg);
-    a->phase = PHASE_DONE;
-    a->slot = false;
-    a->host->slots_used--;
-}
-
 void attempt_resume(struct engine *e, struct task_row *row)
 {
     struct err err = ERR_INIT;
@@ -408,7 +414,7 @@ void attempt_resume(struct engine *e, struct task_row *row)
         /* A task whose result is stored is never lost: it stays as it is until an engine can read
          * its files. */
         if (a->row.result_stored)
-            park(a, &err);
+            park(a, err.msg);
         else
             attempt_end(a, TASK_LOST, ERR_FAIL, "%.290s", err.msg);
         return;
@@ -566,7 +572,6 @@ void attempt_host_gone(struct attempt *a, const struct err *err)
         return;
     pack_stop(a);
     log_stop(a);
-    a->log_done = false;
     if (a->row.result_stored) {
         attempt_phase(a, PHASE_STORED, 0);
         return;

@@ -117,7 +117,6 @@ static void on_log_end(void *arg, const struct err *err)
         engine_host_reset(a->host, err->msg); /* the next welcome asks for the rest */
         return;
     }
-    a->log_done = true;
     attempt_log_complete(a);
 }
 
@@ -131,7 +130,6 @@ int log_follow(struct attempt *a, struct err *err)
     snprintf(hello.program, sizeof(hello.program), "creel");
     snprintf(hello.attempt, sizeof(hello.attempt), "%s", a->id);
     hello.offset = a->log.bytes;
-    a->log_done = false;
     return host_stream_open(a->host->link, &hello, &callbacks, a, &a->log_stream, err);
 }
 

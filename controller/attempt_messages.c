@@ -99,7 +99,6 @@ static void on_state(struct attempt *a, const struct msg *m)
 static void on_ended(struct attempt *a, const struct msg *m)
 {
     pack_stop(a);
-    a->ended_pack_bytes = m->u.ended.pack_bytes;
     attempt_ended(a, m->u.ended.log_bytes);
 }
 

@@ -97,7 +97,7 @@ static int take_document(struct attempt *a, struct err *err)
         r = result_verify(a, f->doc.data, f->doc.len, &f->result, err);
     if (r < 0)
         return r;
-    f->have_doc = f->have_result = true;
+    f->have_result = true;
     const char *what = result_mismatch(a, &f->result);
     if (what != NULL)
         return err_set(err, ERR_TRUST, "the result from host %s is about %s", a->host->name, what);
@@ -135,13 +135,13 @@ static size_t on_result_data(void *arg, const uint8_t *bytes, size_t n)
     struct err err = ERR_INIT;
     int r = 0;
     attempt_phase(a, PHASE_FETCHING, FETCH_STALL_S);
-    if (f->have_doc) {
+    if (f->have_result) {
         r = take_pack(a, bytes, n, &err);
     } else {
         r = buf_add(&f->head, bytes, n) < 0 ? err_set(&err, ERR_TRUST, "too long a result") : 0;
         if (r == 0)
             r = take_document(a, &err);
-        if (r == 0 && f->have_doc && f->head.len > 0)
+        if (r == 0 && f->have_result && f->head.len > 0)
             r = take_pack(a, f->head.data, f->head.len, &err);
     }
     if (r < 0)
@@ -235,7 +235,7 @@ void result_stop(struct attempt *a)
     f->hash = NULL;
     if (f->have_result)
         result_done(&f->result);
-    f->have_result = f->have_doc = false;
+    f->have_result = false;
     buf_done(&f->doc);
     buf_clear(&f->head);
 }
@@ -252,7 +252,7 @@ int result_load(struct attempt *a, struct err *err)
     if (r == 0)
         r = result_verify(a, f->doc.data, f->doc.len, &f->result, err);
     if (r == 0) {
-        f->have_doc = f->have_result = true;
+        f->have_result = true;
         sha256_of(f->doc.data, f->doc.len, a->result_sha256);
     }
     return r;

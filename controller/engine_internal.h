@@ -20,7 +20,6 @@
 #include "proto/dsse.h"
 #include "proto/result.h"
 
-#define ENGINE_HOSTS_MAX     1024
 #define ENGINE_FOLLOWERS_MAX 256
 #define ENGINE_IMPORTS_MAX   2
 #define ENVELOPE_LIFE_S      3600
@@ -50,7 +49,6 @@ struct engine {
     bool rescan; /* the store failed: scan again at the next beat */
     unsigned idle_exit_s;
     uint64_t idle_since_ms; /* loop time; 0: busy */
-    unsigned open_handles;  /* of ours, for shutdown */
 };
 
 /* The store is to be looked at again, this iteration. */
@@ -131,8 +129,7 @@ struct pack_sender {
 struct result_fetch {
     struct host_stream *stream;
     struct buf head; /* until the RESULT frame is whole */
-    bool have_doc;
-    struct buf doc; /* the DSSE document */
+    struct buf doc;  /* the DSSE document */
     struct result result;
     bool have_result; /* verified and decoded */
     int fd;           /* patch.pack.tmp */
@@ -147,7 +144,8 @@ struct attempt {
     struct task_row row; /* as last read or written */
     char id[ATTEMPT_ID_SIZE];
     enum phase phase;
-    bool slot; /* counted in host->slots_used */
+    bool attached; /* counted in host->attempts */
+    bool slot;     /* counted in host->slots_used */
     bool cancel_sent;
     bool offered_again; /* the envelope was sent before, by an earlier session or engine */
     uint8_t runner_key[KEY_PUB_BYTES]; /* pinned when it was leased: signs its result and receipt */
@@ -158,8 +156,7 @@ struct attempt {
     struct buf envelope; /* the DSSE document, once signed */
     struct log_sink log;
     struct host_stream *log_stream;
-    bool log_done;
-    uint64_t ended_log_bytes, ended_pack_bytes;
+    uint64_t ended_log_bytes;
     struct pack_sender pack;
     struct result_fetch fetch;
     uint8_t result_sha256[32]; /* of result.json */
