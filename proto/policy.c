@@ -2,6 +2,7 @@
 #include "proto/policy.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define KIB (1ull << 10)
@@ -10,11 +11,12 @@
 #define TIB (1ull << 40)
 #define PIB (1ull << 50)
 
-#define EGRESS_NAME_MAX 253 /* bytes of a host name (RFC 1035) */
+#define EGRESS_TEXT_MAX (DNS_NAME_MAX + 8) /* "*." and ":65535" */
 
 const char *const limit_names[LIMIT_COUNT + 1] = {
-    [LIMIT_MEM] = "mem",   [LIMIT_PIDS] = "pids", [LIMIT_CPU] = "cpu",  [LIMIT_WALL] = "wall",
-    [LIMIT_DISK] = "disk", [LIMIT_LOG] = "log",   [LIMIT_COUNT] = NULL,
+    [LIMIT_MEM] = "mem",   [LIMIT_PIDS] = "pids", [LIMIT_CPU] = "cpu",     [LIMIT_WALL] = "wall",
+    [LIMIT_DISK] = "disk", [LIMIT_LOG] = "log",   [LIMIT_CONNS] = "conns", [LIMIT_SENT] = "sent",
+    [LIMIT_DNS] = "dns",   [LIMIT_COUNT] = NULL,
 };
 
 const char *const limit_help[LIMIT_COUNT + 1] = {
@@ -24,6 +26,9 @@ const char *const limit_help[LIMIT_COUNT + 1] = {
     [LIMIT_WALL] = "time from the first step to the last; the runner's clock",
     [LIMIT_DISK] = "bytes of the attempt's own filesystem; its size",
     [LIMIT_LOG] = "bytes of log kept, the rest is only counted; the runner's spool",
+    [LIMIT_CONNS] = "connections out of the jail, refused ones counted; the egress gate",
+    [LIMIT_SENT] = "bytes sent out of the jail; the egress gate",
+    [LIMIT_DNS] = "names asked for; the egress gate",
     [LIMIT_COUNT] = NULL,
 };
 
@@ -31,6 +36,8 @@ const struct limit_range limit_ranges[LIMIT_COUNT] = {
     [LIMIT_MEM] = {16 * MIB, PIB},   [LIMIT_PIDS] = {4, 4194304},
     [LIMIT_CPU] = {10, 1024 * 1000}, [LIMIT_WALL] = {1000, 24 * 3600 * 1000},
     [LIMIT_DISK] = {MIB, PIB},       [LIMIT_LOG] = {64 * KIB, TIB},
+    [LIMIT_CONNS] = {1, 1000000},    [LIMIT_SENT] = {KIB, PIB},
+    [LIMIT_DNS] = {1, 1000000},
 };
 
 /* What a suffix multiplies by; a NULL suffix ends a list. */
@@ -55,6 +62,8 @@ static const struct limit_form limit_forms[LIMIT_COUNT] = {
     [LIMIT_MEM] = {bytes_units, "512M or 2G"}, [LIMIT_PIDS] = {count_units, "512"},
     [LIMIT_CPU] = {cpu_units, "2 or 0.5"},     [LIMIT_WALL] = {wall_units, "90s, 30m or 2h"},
     [LIMIT_DISK] = {bytes_units, "4G"},        [LIMIT_LOG] = {bytes_units, "64M"},
+    [LIMIT_CONNS] = {count_units, "1000"},     [LIMIT_SENT] = {bytes_units, "100M"},
+    [LIMIT_DNS] = {count_units, "1000"},
 };
 
 void policy_init(struct policy *p)
@@ -66,6 +75,9 @@ void policy_init(struct policy *p)
                              [LIMIT_WALL] = 30 * 60 * 1000,
                              [LIMIT_DISK] = 4 * GIB,
                              [LIMIT_LOG] = 64 * MIB,
+                             [LIMIT_CONNS] = 10000,
+                             [LIMIT_SENT] = GIB,
+                             [LIMIT_DNS] = 10000,
                          }};
 }
 
@@ -74,12 +86,26 @@ void policy_done(struct policy *p)
     json_release(&policy_shape, p);
 }
 
-static bool egress_valid(const char *name)
+static bool image_valid(const char *name)
 {
-    size_t n = strlen(name);
+    return name[0] != '.' &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == strlen(name);
+}
 
-    return n >= 1 && n <= EGRESS_NAME_MAX &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789.-_*:") == n;
+static bool digest_valid(const char *hex)
+{
+    return !hex[0] || (strlen(hex) == 64 && strspn(hex, "0123456789abcdef") == 64);
+}
+
+static int egress_check(const struct strv *egress, struct err *err)
+{
+    struct egress_rule *rules = calloc(EGRESS_RULES_MAX, sizeof(*rules));
+    size_t n;
+    int rc =
+        rules ? egress_parse_all(egress, rules, &n, err) : err_set(err, ERR_FAIL, "out of memory");
+
+    free(rules);
+    return rc;
 }
 
 static int range_check(enum limit l, uint64_t value, struct err *err)
@@ -107,20 +133,13 @@ int policy_check(const struct policy *p, struct err *err)
         if (rc < 0)
             return rc;
     }
-    if (p->egress.n > POLICY_EGRESS_MAX)
-        return err_set(err, ERR_USAGE, "egress: %zu names, at most %d are possible", p->egress.n,
-                       POLICY_EGRESS_MAX);
-    for (size_t i = 0; i < p->egress.n; i++) {
-        if (!egress_valid(p->egress.v[i]))
-            return err_set(err, ERR_USAGE, "egress: '%.64s' is not a host name", p->egress.v[i]);
-        for (size_t j = 0; j < i; j++) {
-            if (strcmp(p->egress.v[i], p->egress.v[j]) == 0)
-                return err_set(err, ERR_USAGE, "egress: '%.64s' is named twice", p->egress.v[i]);
-        }
-    }
+    if (!image_valid(p->image))
+        return err_set(err, ERR_USAGE, "image: '%.64s' is not the name of one", p->image);
+    if (!digest_valid(p->cache))
+        return err_set(err, ERR_USAGE, "cache: '%.64s' is not a SHA-256 digest", p->cache);
     if (p->allow_unenforced >= LIMIT_BIT(LIMIT_COUNT))
         return err_set(err, ERR_USAGE, "allow_unenforced names an unknown limit");
-    return 0;
+    return egress_check(&p->egress, err);
 }
 
 /* One part of a comma-separated list, not NUL-terminated. */
@@ -303,7 +322,7 @@ int limit_format(enum limit l, uint64_t value, struct buf *to)
 {
     const struct unit *u = bytes_units;
 
-    if (l == LIMIT_PIDS)
+    if (l == LIMIT_PIDS || l == LIMIT_CONNS || l == LIMIT_DNS)
         return buf_addf(to, "%llu", (unsigned long long)value);
     if (l == LIMIT_CPU)
         return format_cpu(value, to);
@@ -335,19 +354,21 @@ int limit_list(unsigned bits, struct buf *to)
     }
 
 static const struct json_field limits_fields[] = {
-    LIMIT_ROW(LIMIT_MEM, "mem_bytes"),
-    LIMIT_ROW(LIMIT_PIDS, "pids"),
-    LIMIT_ROW(LIMIT_CPU, "cpu_milli"),
-    LIMIT_ROW(LIMIT_WALL, "wall_ms"),
-    LIMIT_ROW(LIMIT_DISK, "disk_bytes"),
-    LIMIT_ROW(LIMIT_LOG, "log_bytes"),
-    JSON_END,
+    LIMIT_ROW(LIMIT_MEM, "mem_bytes"),   LIMIT_ROW(LIMIT_PIDS, "pids"),
+    LIMIT_ROW(LIMIT_CPU, "cpu_milli"),   LIMIT_ROW(LIMIT_WALL, "wall_ms"),
+    LIMIT_ROW(LIMIT_DISK, "disk_bytes"), LIMIT_ROW(LIMIT_LOG, "log_bytes"),
+    LIMIT_ROW(LIMIT_CONNS, "conns"),     LIMIT_ROW(LIMIT_SENT, "sent_bytes"),
+    LIMIT_ROW(LIMIT_DNS, "dns"),         JSON_END,
 };
 static const struct json_shape limits_shape = {sizeof(struct policy), limits_fields};
 
 static const struct json_field policy_fields[] = {
     JSON_GROUP("limits", &limits_shape),
-    JSON_ROW(struct policy, STRS, egress, .max = EGRESS_NAME_MAX),
+    JSON_ROW(struct policy, STRS, egress, .max = EGRESS_TEXT_MAX),
+    JSON_ROW(struct policy, TEXT, image),
+    JSON_ROW(struct policy, TEXT, cache),
+    JSON_ROW(struct policy, BOOL, cache_keep),
+    JSON_ROW(struct policy, BOOL, nested_userns),
     JSON_ROW(struct policy, BITS, allow_unenforced, .names = limit_names),
     JSON_END,
 };

@@ -4,19 +4,23 @@
 #ifndef PROTO_POLICY_H
 #define PROTO_POLICY_H
 
+#include "proto/egress.h"
 #include "proto/json.h"
 
 enum limit {
-    LIMIT_MEM,  /* bytes of memory, swap 0 */
-    LIMIT_PIDS, /* processes and threads */
-    LIMIT_CPU,  /* thousandths of a processor */
-    LIMIT_WALL, /* milliseconds from the first step to the last */
-    LIMIT_DISK, /* bytes of the attempt's own filesystem */
-    LIMIT_LOG,  /* bytes of log payload kept; the rest is counted, not kept */
+    LIMIT_MEM,   /* bytes of memory, swap 0 */
+    LIMIT_PIDS,  /* processes and threads */
+    LIMIT_CPU,   /* thousandths of a processor */
+    LIMIT_WALL,  /* milliseconds from the first step to the last */
+    LIMIT_DISK,  /* bytes of the attempt's own filesystem */
+    LIMIT_LOG,   /* bytes of log payload kept; the rest is counted, not kept */
+    LIMIT_CONNS, /* connections out of the jail, allowed and refused */
+    LIMIT_SENT,  /* bytes sent out through the egress gate */
+    LIMIT_DNS,   /* questions to the gate's name server */
     LIMIT_COUNT,
 };
 
-/* "mem", "pids", "cpu", "wall", "disk", "log" */
+/* "mem", "pids", "cpu", "wall", "disk", "log", "conns", "sent", "dns" */
 extern const char *const limit_names[LIMIT_COUNT + 1];
 /* One line a limit: what it bounds and how it is enforced, for `doctor` and help. */
 extern const char *const limit_help[LIMIT_COUNT + 1];
@@ -25,29 +29,33 @@ extern const char *const limit_help[LIMIT_COUNT + 1];
 
 struct policy {
     uint64_t limits[LIMIT_COUNT]; /* in the units above; never 0 */
-    struct strv egress;           /* names a task may reach; empty: loopback only */
-    unsigned allow_unenforced;    /* LIMIT_BIT()s */
+    struct strv egress;           /* rules, proto/egress.h; empty: loopback only */
+    char image[65];     /* name of a root file system at the runner; empty: the host's own /usr */
+    char cache[65];     /* SHA-256 in hex of a dependency cache at the runner; empty: none */
+    bool cache_keep;    /* the operator trusts this task: keep what it leaves in its cache */
+    bool nested_userns; /* the job may make user namespaces: a sandbox of its own */
+    unsigned allow_unenforced; /* LIMIT_BIT()s */
 };
 
 /* {"limits":{"mem_bytes":"..","pids":"..","cpu_milli":"..","wall_ms":"..","disk_bytes":"..",
- *  "log_bytes":".."},"egress":[..],"allow_unenforced":[..]} over struct policy. */
+ *  "log_bytes":"..","conns":"..","sent_bytes":"..","dns":".."},"egress":[..],"image":"..","cache":"..",
+ *  "cache_keep":..,"nested_userns":..,"allow_unenforced":[..]} over struct policy. */
 extern const struct json_shape policy_shape;
 
 /* Lower and upper bounds of each limit, in its unit: mem 16 MiB .. 1 PiB, pids 4 .. 4194304,
- * cpu 0.01 .. 1024, wall 1 s .. 24 h, disk 1 MiB .. 1 PiB, log 64 KiB .. 1 TiB. */
+ * cpu 0.01 .. 1024, wall 1 s .. 24 h, disk 1 MiB .. 1 PiB, log 64 KiB .. 1 TiB, conns 1 .. 1000000,
+ * sent 1 KiB .. 1 PiB, dns 1 .. 1000000. */
 struct limit_range {
     uint64_t min, max;
 };
 extern const struct limit_range limit_ranges[LIMIT_COUNT];
 
-#define POLICY_EGRESS_MAX 256
-
-/* What the table cannot say: limits within limit_ranges, egress names well-formed and not repeated
- * (lower-case letters, digits and ".-_*:", 1 to 253 of them, at most POLICY_EGRESS_MAX names).
- * -ERR_USAGE, naming the limit. */
+/* What the table cannot say: limits within limit_ranges, egress rules as egress_parse_all takes them,
+ * `image` of [a-z0-9._-] and not beginning with '.', `cache` 64 hex digits. -ERR_USAGE, naming what. */
 int policy_check(const struct policy *p, struct err *err);
 
-/* Defaults: mem 2 GiB, pids 512, cpu 2, wall 30 min, disk 4 GiB, log 64 MiB. */
+/* Defaults: mem 2 GiB, pids 512, cpu 2, wall 30 min, disk 4 GiB, log 64 MiB, conns 10000,
+ * sent 1 GiB, dns 10000. */
 void policy_init(struct policy *p);
 void policy_done(struct policy *p);
 /* "mem=2G,pids=512,wall=30m,cpu=2,disk=4G,log=64M": sets the named ones. K M G T are binary; wall

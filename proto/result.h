@@ -34,6 +34,37 @@ struct step_result {
     uint64_t ms;
 };
 
+/* What the gate did with connections to one name and port, counted together. */
+enum egress_verdict {
+    EGRESS_ALLOWED,
+    EGRESS_DENIED, /* no rule allows it */
+    EGRESS_REFUSED, /* a rule does, but the address, the TLS name or the request was not acceptable */
+    EGRESS_FAILED,  /* allowed, and the network failed: no address, no answer */
+    EGRESS_LIMITED, /* a limit of the policy was reached */
+    EGRESS_VERDICT_COUNT,
+};
+extern const char *const egress_verdict_names[EGRESS_VERDICT_COUNT + 1];
+#define RESULT_EGRESS_MAX 256 /* entries; what is more is only counted */
+
+struct egress_entry {
+    char name[254]; /* canonical host name, or what was asked for, neutralised, when it is none */
+    int port;       /* 0: a name was asked for, no connection made */
+    int verdict;    /* enum egress_verdict */
+    char why[121];  /* for a person; empty when allowed. The last one's */
+    uint64_t count, sent, received; /* connections or questions; payload bytes out and in */
+};
+
+/* A limit that was met, whether or not it ended the attempt. */
+struct limit_hit {
+    int limit;      /* enum limit */
+    uint64_t peak;  /* in the limit's unit; 0: not measured */
+    uint64_t count; /* how often: process groups killed, forks, connections or questions refused,
+                     * writes that found the disk full (0: not counted), bytes of log dropped */
+};
+/* Appends the sentence for a person: "memory limit 512 MiB reached, peak 512 MiB, 1 process group
+ * killed". */
+int limit_hit_words(const struct limit_hit *h, const struct policy *p, struct buf *to);
+
 struct result {
     char task[ID_SIZE], attempt[ATTEMPT_ID_SIZE];
     char runner[KEY_FPR_SIZE];   /* who ran it: fingerprint of the signing runner key */
@@ -54,8 +85,13 @@ struct result {
     uint64_t started, finished; /* Unix seconds */
     uint64_t wall_ms, cpu_ms;
     uint64_t mem_peak, pids_peak, disk_peak; /* 0: not measured here */
-    struct policy policy;                    /* echoed */
-    unsigned unenforced;                     /* LIMIT_BIT()s that did not hold here */
+    uint64_t conns, sent, received, dns;     /* the gate's counts */
+    struct json_list egress;                 /* struct egress_entry, at most RESULT_EGRESS_MAX */
+    uint64_t egress_more;                    /* connections and questions that are in no entry */
+    struct json_list hits;                   /* struct limit_hit, each limit at most once */
+    char cache[65];       /* SHA-256 in hex of the cache kept at the runner; empty: none was */
+    struct policy policy; /* echoed */
+    unsigned unenforced;  /* LIMIT_BIT()s that did not hold here */
 };
 
 int result_encode(const struct result *r, struct buf *to, struct err *err);

@@ -303,7 +303,7 @@ static int started(struct attempt *a, struct happening *h, size_t nfds, char *wh
         text_linef(why, size, "%s", h->reply->detail);
         return -1;
     }
-    if (h->nfds != nfds || attempt_pipes_open(a, h->fds, nfds, &err) < 0) {
+    if (h->nfds < nfds || attempt_pipes_open(a, h->fds, nfds, &err) < 0) {
         text_linef(why, size, "the warden's pipes: %s", err.msg);
         return -1;
     }

@@ -18,7 +18,7 @@
 
 #include "common/file.h"
 #include "runner/disk.h"
-#include "runner/fdpass.h"
+#include "runner/gate.h"
 #include "runner/sys.h"
 
 #define ANSWER_MS 20000 /* a keeper that does not answer a request by then is taken for dead */
@@ -149,26 +149,24 @@ int cell_open(const struct cell_setup *setup, struct cell *out, int *ret_pack, s
     return 0;
 }
 
-int cell_start(struct cell *c, enum warden_phase phase, int ret_pipes[static JAIL_PIPES],
-               struct err *err)
+int cell_start(struct cell *c, enum warden_phase phase, int ret_fds[static FDPASS_MAX],
+               size_t *ret_n, struct err *err)
 {
     struct cell_msg msg;
-    int fds[FDPASS_MAX];
-    size_t nfds = 0, due = phase == WARDEN_RUN ? JAIL_PIPES : JAIL_STATUS;
+    size_t nfds = 0, least = phase == WARDEN_RUN ? JAIL_PIPES + GATE_PORTS : JAIL_STATUS;
     cgroup_begin(&c->cgroup);
     if (phase == WARDEN_COLLECT)
         cgroup_widen(&c->cgroup);
     int rc = send_op(c, CELL_START, phase, err);
     if (rc == 0)
-        rc = await(c, CELL_STARTED, &msg, fds, &nfds, err);
+        rc = await(c, CELL_STARTED, &msg, ret_fds, &nfds, err);
     if (rc < 0)
         return rc;
-    if (nfds != due) {
-        fds_close(fds, nfds);
+    if (nfds < least) {
+        fds_close(ret_fds, nfds);
         return err_set(err, ERR_FAIL, "the attempt's keeper sent %zu descriptors", nfds);
     }
-    for (size_t i = 0; i < JAIL_PIPES; i++)
-        ret_pipes[i] = i < nfds ? fds[i] : -1;
+    *ret_n = nfds;
     c->busy = true;
     c->phase = phase;
     return 0;

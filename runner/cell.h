@@ -11,6 +11,7 @@
 
 #include "proto/task.h"
 #include "runner/cgroup.h"
+#include "runner/fdpass.h"
 #include "runner/jail.h"
 #include "runner/seccomp.h"
 #include "runner/warden.h"
@@ -45,9 +46,9 @@ struct cell {
 
 /* Makes the keeper, its namespaces and the attempt's disk. ret_pack: where the source pack goes. */
 int cell_open(const struct cell_setup *setup, struct cell *out, int *ret_pack, struct err *err);
-/* Starts a phase; as jail_start. */
-int cell_start(struct cell *c, enum warden_phase phase, int ret_pipes[static JAIL_PIPES],
-               struct err *err);
+/* Starts a phase. ret_fds[0..*ret_n): what WARDEN_START answers with; the caller's. */
+int cell_start(struct cell *c, enum warden_phase phase, int ret_fds[static FDPASS_MAX],
+               size_t *ret_n, struct err *err);
 /* Kills the running phase, if any. Its end is still to be fetched. */
 void cell_kill(struct cell *c);
 
@@ -70,11 +71,11 @@ int cell_probe(bool rooted, struct err *err);
 enum cell_op {
     CELL_GO = 1, /* -> READY, fds: [pack, watch]. Ids are mapped */
     CELL_READY,
-    CELL_START, /* phase. -> STARTED, fds: [pipes] */
-    CELL_STARTED,
-    CELL_ENDED, /* event; fds: [patch] or none */
-    CELL_KILL,  /* no answer */
-    CELL_CLOSE, /* no answer; the keeper forgets its secrets and exits */
+    CELL_START,   /* phase. -> STARTED */
+    CELL_STARTED, /* fds: pipes, of a run also the gate's sockets */
+    CELL_ENDED,   /* event; fds: [patch] or none */
+    CELL_KILL,    /* no answer */
+    CELL_CLOSE,   /* no answer; the keeper forgets its secrets and exits */
 };
 
 struct cell_msg {

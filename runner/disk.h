@@ -1,7 +1,10 @@
-/* An attempt's own file system: a tmpfs bounded in bytes and inodes, made by the attempt's keeper,
- * and beside it a second one for the patch alone, so that a job's full disk leaves room to collect.
- * Everything the job writes is there, and dropping the last mount frees it at once, whatever its
- * size. Not secret from the kernel: see memory_cleared in warden_facts. */
+/* An attempt's own file system, bounded in bytes and inodes, and beside it a second one for the patch
+ * alone, so that a job's full disk leaves room to collect. Everything the job writes is there.
+ *
+ * It is a tmpfs, made by the attempt's keeper, when it fits in the attempt's memory (tmpfs pages count
+ * towards memory.max) or when no other can be made; else an encrypted image (disk_image.h) that the
+ * warden made and handed to the keeper as a mount. Dropping the last mount frees either at once,
+ * whatever its size. Not secret from the kernel: see memory_cleared in warden_facts. */
 #ifndef RUNNER_DISK_H
 #define RUNNER_DISK_H
 

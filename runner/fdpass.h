@@ -7,7 +7,7 @@
 
 #include "proto/err.h"
 
-#define FDPASS_MAX 8
+#define FDPASS_MAX 24
 
 /* Sends one record; the descriptors stay the caller's. */
 int fdpass_send(int sock, const void *bytes, size_t n, const int *fds, size_t nfds,

@@ -1,18 +1,16 @@
-/* Starts one phase's jail from the keeper, and builds it from inside: mounts, pivot, loopback, drop.
+/* Starts one phase's jail from the keeper, and builds it from inside: mounts, pivot, drop. The keeper
+ * has moved into the jail's network namespace before (net.c).
  * Everything up to jail_init happens before any program of a task runs in it. */
 #include "runner/jail.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,17 +23,6 @@
 
 #define EXIT_NOT_MADE 125
 #define PIPE_BYTES    (256 << 10) /* fewer turns of the loop at a flood of output */
-
-static int loopback_up(void)
-{
-    struct ifreq ifr = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -1;
-    int rc = ioctl(fd, SIOCSIFFLAGS, &ifr);
-    fd_close(&fd);
-    return rc;
-}
 
 static int build_tree(enum warden_phase phase, struct err *err)
 {
@@ -82,8 +69,8 @@ static int build(const struct jail_spec *spec, const int pipes[static JAIL_PIPES
         rc = take_stdio(spec->input, pipes, spec->tool, err);
     if (rc < 0)
         return rc;
-    if (sethostname("jail", 4) < 0 || loopback_up() < 0)
-        return err_errno(err, ERR_FAIL, "the jail's name and loopback cannot be set");
+    if (sethostname("jail", 4) < 0)
+        return err_errno(err, ERR_FAIL, "the jail's name cannot be set");
     return jail_drop(spec, err);
 }
 
@@ -116,8 +103,8 @@ static int make_pipe(int *ret_read, int *ret_write)
 static pid_t clone_jail(const struct jail_spec *spec, int *ret_pidfd)
 {
     struct clone_args args = {
-        .flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET |
-                 CLONE_NEWIPC | CLONE_NEWUTS,
+        .flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC |
+                 CLONE_NEWUTS,
         .pidfd = (uintptr_t)ret_pidfd,
         .exit_signal = SIGCHLD,
     };

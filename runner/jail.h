@@ -1,5 +1,6 @@
-/* One jail: one phase of an attempt in its own pid, mount, net, ipc, uts and cgroup namespaces, below
- * the user and mount namespace of the attempt's keeper (keeper.c), which starts and reaps it.
+/* One jail: one phase of an attempt in its own pid, mount, net (net.h), ipc, uts and cgroup
+ * namespaces, below the user and mount namespace of the attempt's keeper (keeper.c), which starts and
+ * reaps it.
  *
  * A jail's first process is our own code (jail_init.c), fenced before it starts anything. When it is
  * reaped, the kernel has killed and reaped everything else that was in the jail. */
@@ -54,7 +55,7 @@ struct jail_end {
     uint64_t wall_ms, cpu_ms;
 };
 
-/* Starts a phase. ret_pipes: read ends, owned by the caller; status is -1 but in the run phase. */
+/* Starts a phase, in the caller's network namespace. ret_pipes: read ends, owned by the caller; status is -1 but in the run phase. */
 int jail_start(const struct jail_spec *spec, struct jail *out, int ret_pipes[static JAIL_PIPES],
                struct err *err);
 /* Kills the jail's first process, and so all of it. Reaping is still due. */

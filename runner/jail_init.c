@@ -17,7 +17,8 @@
 #include "proto/result.h"
 
 #define EXIT_CANNOT_RUN 127
-#define ENV_MAX         16
+#define ENV_MAX         24
+#define PROXY           "http://127.0.0.1:3128" /* GATE_PROXY_PORT */
 #define TOKEN_DIGITS    (2 * TASK_TOKEN_BYTES)
 
 struct environment {
@@ -38,6 +39,12 @@ static void make_environment(const struct jail_spec *spec, bool with_token, stru
         "TERM=dumb",
         "CI=1",
         "GIT_TERMINAL_PROMPT=0",
+        "http_proxy=" PROXY,
+        "https_proxy=" PROXY,
+        "all_proxy=" PROXY,
+        "HTTP_PROXY=" PROXY,
+        "HTTPS_PROXY=" PROXY,
+        "ALL_PROXY=" PROXY,
         "NO_PROXY=localhost,127.0.0.1",
         "no_proxy=localhost,127.0.0.1",
 #ifdef __SANITIZE_ADDRESS__

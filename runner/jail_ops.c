@@ -64,10 +64,10 @@ static const struct jail_op base_ops[] = {
     TEXT("etc/group", "root:x:0:\ntty:x:5:\nagent:x:1000:\nnogroup:x:65534:\n"),
     TEXT("etc/hosts", "127.0.0.1 localhost jail\n::1 localhost\n"),
     TEXT("etc/hostname", "jail\n"),
-    /* Names come from the hosts file alone: a resolver would only wait for an answer that no route
-     * can bring. For the same reason there is no resolv.conf. */
+    /* The egress gate's name server; where there is none the question is refused at once. */
+    TEXT("etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:5 attempts:1\n"),
     TEXT("etc/nsswitch.conf",
-         "passwd: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\n"
+         "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\n"
          "protocols: files\nnetworks: files\n"),
     TEXT("etc/gitconfig", "[safe]\n\tdirectory = /task\n\tdirectory = /base.git\n"
                           "[user]\n\tname = agent\n\temail = agent@jail\n"

@@ -21,11 +21,12 @@
 #include "common/file.h"
 #include "runner/disk.h"
 #include "runner/fdpass.h"
-#include "runner/jail_ops.h"
+#include "runner/jail_base.h"
+#include "runner/net.h"
 #include "runner/sys.h"
 
 #define STAGE             "/tmp" /* where the room is put together before it becomes our root */
-#define ROOM_OPTS         "size=4m,nr_inodes=1024,mode=0755"
+#define ROOM_OPTS         JAIL_BASE_OPTS
 #define INOTIFY_INSTANCES 64
 #define INOTIFY_WATCHES   65536
 
@@ -35,6 +36,8 @@ struct keeper {
     struct jail jail; /* pid -1: none */
     enum warden_phase phase;
     uint8_t token[TASK_TOKEN_BYTES];
+    struct egress_rule *rules; /* of the policy, for the gate's doors; never NULL after settle */
+    size_t nrules;
 };
 
 static int write_text(const char *path, const char *text)
@@ -148,27 +151,6 @@ static int take_identity(const struct keeper_setup *s, struct err *err)
     return rc;
 }
 
-/* The tree that jails start from: base list over a fresh tmpfs. */
-static int make_base(struct err *err)
-{
-    size_t n;
-    struct jail_roots at = {.jail = -1, .source = {-1, -1, -1}};
-    const struct jail_op *ops = jail_ops_base(&n);
-    int rc = 0;
-    if (mkdir(STAGE "/root", 0755) < 0 ||
-        sys_mount("root", STAGE "/root", "tmpfs", MS_NOSUID | MS_NODEV, ROOM_OPTS) < 0)
-        return err_errno(err, ERR_FAIL, "the jail's root cannot be made");
-    at.jail = open(STAGE "/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    at.source[JAIL_HOST] = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (at.jail < 0 || at.source[JAIL_HOST] < 0)
-        rc = err_errno(err, ERR_FAIL, "the jail's root cannot be opened");
-    else
-        rc = jail_apply(ops, n, &at, err);
-    fd_close(&at.jail);
-    fd_close(&at.source[JAIL_HOST]);
-    return rc;
-}
-
 /* A procfs of the host stays in the room (never in a jail): the kernel lets a user namespace mount a
  * new one only while it can see one. */
 static int bring_proc(void)
@@ -189,7 +171,7 @@ static int make_room(const struct keeper_setup *s, struct disk *disk, struct err
     if (sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
         sys_mount("room", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, ROOM_OPTS) < 0)
         return err_errno(err, ERR_FAIL, "the kernel lets this user mount nothing");
-    int rc = make_base(err);
+    int rc = jail_base_make(STAGE, s->cell->task, err);
     if (rc < 0)
         return rc;
     if (bring_proc() < 0 || mkdir(STAGE JAIL_DISK_PATH, 0700) < 0 || chdir(STAGE) < 0 ||
@@ -217,7 +199,9 @@ static void start_phase(struct keeper *k, enum warden_phase phase)
 {
     struct err err = ERR_INIT;
     struct cell_msg msg = {.op = CELL_STARTED, .phase = phase};
-    int rc = 0, pipes[JAIL_PIPES] = {-1, -1, -1};
+    /* Pipes, then the gate's sockets: what the warden is sent. */
+    int rc = 0, fds[JAIL_PIPES + GATE_SOCKETS_MAX] = {-1, -1, -1};
+    size_t doors = 0;
     struct jail_spec spec = {
         .phase = phase,
         .task = k->setup->cell->task,
@@ -233,16 +217,19 @@ static void start_phase(struct keeper *k, enum warden_phase phase)
     else if (phase == WARDEN_CHECKOUT)
         rc = spec.input = disk_pack_open(&k->disk, &err);
     if (rc >= 0)
-        rc = jail_start(&spec, &k->jail, pipes, &err);
+        rc = net_enter(phase == WARDEN_RUN ? k->rules : NULL, k->nrules, fds + JAIL_PIPES, &doors,
+                       &err);
+    if (rc >= 0)
+        rc = jail_start(&spec, &k->jail, fds, &err);
     fd_close(&spec.input);
     k->phase = phase;
-    size_t npipes = pipes[JAIL_STATUS] < 0 ? JAIL_STATUS : JAIL_PIPES;
-    if (answer(k, &msg, rc, &err, pipes, npipes) < 0 && rc >= 0) {
+    size_t n = fds[JAIL_STATUS] < 0 ? JAIL_STATUS : JAIL_PIPES + doors;
+    if (answer(k, &msg, rc, &err, fds, n) < 0 && rc >= 0) {
         struct jail_end end;
         jail_kill(&k->jail);
         jail_reap(&k->jail, &end);
     }
-    fds_close(pipes, JAIL_PIPES);
+    fds_close(fds, JAIL_PIPES + doors);
 }
 
 static void end_phase(struct keeper *k)
@@ -323,7 +310,11 @@ static int settle(struct keeper *k, struct err *err)
     int rc = fdpass_recv(s->ctl, &go, sizeof go, fds, &nfds, err);
     if (rc != 1 || go.op != CELL_GO)
         return rc < 0 ? rc : err_set(err, ERR_FAIL, "the warden did not say go");
-    rc = take_identity(s, err);
+    k->rules = calloc(EGRESS_RULES_MAX, sizeof *k->rules);
+    rc = !k->rules ? err_set(err, ERR_FAIL, "out of memory")
+                   : egress_parse_all(&s->cell->task->policy.egress, k->rules, &k->nrules, err);
+    if (rc == 0)
+        rc = take_identity(s, err);
     if (rc == 0)
         rc = make_room(s, &k->disk, err);
     /* Set after the change of ids, which clears it. */

@@ -25,7 +25,8 @@
 enum warden_op {
     WARDEN_FACTS = 1, /* -> facts. What this host can enforce */
     WARDEN_OPEN,      /* fds: [envelope memfd]. -> OK, fds: [pack: write the source pack here] */
-    WARDEN_START,     /* phase. -> OK, fds: [stdout, stderr, status] read ends (status: run only) */
+    WARDEN_START, /* phase. -> OK, fds: [stdout, stderr] read ends; of a run also [status], then the
+                       * gate's sockets in the order of enum gate_socket (runner/gate.h) */
     WARDEN_EXITED, /* event: a phase is over and nothing of it lives; collect: fds: [patch pack] */
     WARDEN_KILL,   /* -> OK at once; EXITED follows when the jail is empty */
     WARDEN_WIPE,   /* -> OK with `wiped`. Kills first if needed */
@@ -67,7 +68,7 @@ struct warden_reply {
     } u;
 };
 
-#define WARDEN_FDS_MAX 8
+#define WARDEN_FDS_MAX 24
 
 /* What the jail's pid 1 writes on the status pipe as the steps of a run go by: at each step's start
  * (`ended` 0) and end. Only setup, command and test steps; index counts from 0 within its kind. */

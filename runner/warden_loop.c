@@ -108,15 +108,12 @@ static int on_open(struct turn *t, struct err *err)
 
 static int start(struct turn *t, enum warden_phase phase, enum slot_state running, struct err *err)
 {
-    int pipes[JAIL_PIPES];
     if (t->req->phase != phase)
         return err_set(err, ERR_FAIL, "phase %u cannot be started now", t->req->phase);
-    int rc = cell_start(&t->slot->cell, phase, pipes, err);
+    int rc = cell_start(&t->slot->cell, phase, t->fds, &t->nfds, err);
     if (rc < 0)
         return rc;
     t->slot->state = running;
-    for (size_t i = 0; i < JAIL_PIPES && pipes[i] >= 0; i++)
-        t->fds[t->nfds++] = pipes[i];
     return 0;
 }
 

@@ -44,11 +44,12 @@ static int bench_init(struct bench *b, struct err *err)
 static int run_phase(struct cell *cell, struct err *err)
 {
     struct cell_end end;
-    int pipes[JAIL_PIPES];
-    int rc = cell_start(cell, WARDEN_RUN, pipes, err);
+    int fds[FDPASS_MAX];
+    size_t nfds = 0;
+    int rc = cell_start(cell, WARDEN_RUN, fds, &nfds, err);
     if (rc == 0) {
         rc = cell_ended(cell, &end, err);
-        fds_close(pipes, JAIL_PIPES);
+        fds_close(fds, nfds);
     }
     if (rc == 0 && end.exit != 0)
         rc = err_set(err, ERR_FAIL, "exit %d", end.exit);

@@ -77,8 +77,13 @@ static inline void ran_done(struct ran *r)
 }
 
 /* Reads both streams and the steps until every writer is gone. */
-static inline void fixture_drain(int pipes[static JAIL_PIPES], struct ran *r)
+/* `fds` as cell_start gave them: a run's gate doors are closed unused. */
+static inline void fixture_drain(int *fds, size_t nfds, struct ran *r)
 {
+    int pipes[JAIL_PIPES] = {-1, -1, -1};
+    memcpy(pipes, fds, (nfds < JAIL_PIPES ? nfds : JAIL_PIPES) * sizeof *fds);
+    if (nfds > JAIL_PIPES)
+        fds_close(fds + JAIL_PIPES, nfds - JAIL_PIPES);
     uint8_t steps[sizeof r->steps];
     size_t nsteps = 0;
     for (;;) {
@@ -111,7 +116,8 @@ static inline void fixture_run(struct jail_fixture *f, const char *const *argv, 
 {
     struct err err = ERR_INIT;
     struct cell cell;
-    int pack = -1, pipes[JAIL_PIPES];
+    int pack = -1, fds[FDPASS_MAX];
+    size_t nfds = 0;
     *r = (struct ran){0};
     buf_init(&r->out, FIXTURE_OUTPUT_MAX);
     buf_init(&r->err, FIXTURE_OUTPUT_MAX);
@@ -120,8 +126,8 @@ static inline void fixture_run(struct jail_fixture *f, const char *const *argv, 
         assert_int_equal(strv_add(&f->task.command, *argv), 0);
     assert_ok(cell_open(&f->setup, &cell, &pack, &err));
     fd_close(&pack);
-    assert_ok(cell_start(&cell, WARDEN_RUN, pipes, &err));
-    fixture_drain(pipes, r);
+    assert_ok(cell_start(&cell, WARDEN_RUN, fds, &nfds, &err));
+    fixture_drain(fds, nfds, r);
     assert_ok(cell_ended(&cell, &r->end, &err));
     r->wiped = cell_close(&cell);
 }

@@ -79,7 +79,8 @@ static void memory_for_collect(void **state)
     struct err err = ERR_INIT;
     struct cell cell;
     struct ran r = {0};
-    int pack = -1, pipes[JAIL_PIPES];
+    int pack = -1, fds[FDPASS_MAX];
+    size_t nfds = 0;
     char max[32] = "";
     if (!take_tree(f))
         skip();
@@ -94,19 +95,19 @@ static void memory_for_collect(void **state)
     buf_init(&r.err, FIXTURE_OUTPUT_MAX);
     assert_ok(cell_open(&f->setup, &cell, &pack, &err));
     fd_close(&pack);
-    assert_ok(cell_start(&cell, WARDEN_RUN, pipes, &err));
-    fixture_drain(pipes, &r);
+    assert_ok(cell_start(&cell, WARDEN_RUN, fds, &nfds, &err));
+    fixture_drain(fds, nfds, &r);
     assert_ok(cell_ended(&cell, &r.end, &err));
     assert_int_equal(r.end.signal, SIGKILL);
     assert_true(r.end.usage.oom_kills > 0);
     /* Not killed: git says that there is no command "collect". */
-    assert_ok(cell_start(&cell, WARDEN_COLLECT, pipes, &err));
+    assert_ok(cell_start(&cell, WARDEN_COLLECT, fds, &nfds, &err));
     /* At least: what files can be there, as much for the tool, and the patch. */
     int fd = openat(f->cgroups.dir, "attempt-0/jail/memory.max", O_RDONLY | O_CLOEXEC);
     assert_true(fd >= 0 && read(fd, max, sizeof max - 1) > 0);
     close(fd);
     assert_true(strtoull(max, NULL, 10) >= (2 * 48 + 256) << 20);
-    fixture_drain(pipes, &r);
+    fixture_drain(fds, nfds, &r);
     assert_ok(cell_ended(&cell, &r.end, &err));
     assert_int_equal(r.end.signal, 0);
     assert_int_equal(r.end.exit, 1);
