@@ -36,6 +36,7 @@ static void on_ready(void *arg, const struct msg_welcome *w, const char *host_ke
 
     l->out->welcome = *w;
     l->out->welcome.attempts = (struct json_list){0};
+    l->out->welcome.images = l->out->welcome.reach = (struct strv){0};
     l->out->attempts = (unsigned)w->attempts.n;
     key_seen(l->out, host_key_line, &l->err);
     l->done = true;

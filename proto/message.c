@@ -6,7 +6,9 @@
 
 #include "proto/utf8.h"
 
-#define SLOTS_MAX 1024 /* attempts at once that a runner may claim */
+#define SLOTS_MAX        1024 /* attempts at once that a runner may claim */
+#define IMAGE_NAME_MAX   64   /* as struct policy's image */
+#define NETWORK_TEXT_MAX 49   /* an IPv6 address with zone-less prefix, longest form */
 
 const char *const channel_names[CHANNEL_COUNT + 1] = {
     [CHANNEL_CONTROL] = "control", [CHANNEL_PACK] = "pack", [CHANNEL_LOG] = "log",
@@ -54,6 +56,16 @@ static int check_hello(const struct msg *m, struct err *err)
     return err_set(err, ERR_FAIL, "channel: unknown");
 }
 
+static int check_names(const struct strv *names, const char *key, struct err *err)
+{
+    if (names->n > WELCOME_NAMES_MAX)
+        return err_set(err, ERR_FAIL, "%s: more than %d", key, WELCOME_NAMES_MAX);
+    for (size_t i = 0; i < names->n; i++)
+        if (!names->v[i][0])
+            return err_set(err, ERR_FAIL, "%s[%zu]: empty", key, i);
+    return 0;
+}
+
 static int check_welcome(const struct msg *m, struct err *err)
 {
     const struct msg_welcome *w = &m->u.welcome;
@@ -63,6 +75,12 @@ static int check_welcome(const struct msg *m, struct err *err)
         rc = err_set(err, ERR_FAIL, "slots: not in 1 to %d", SLOTS_MAX);
     if (rc == 0 && !key_fingerprint_valid(w->host_key))
         rc = err_set(err, ERR_FAIL, "host_key: not a key fingerprint");
+    if (rc == 0 && w->landlock_abi < 0)
+        rc = err_set(err, ERR_FAIL, "landlock_abi: negative");
+    if (rc == 0)
+        rc = check_names(&w->images, "images", err);
+    if (rc == 0)
+        rc = check_names(&w->reach, "reach", err);
     for (size_t i = 0; rc == 0 && i < w->attempts.n; i++) {
         const struct msg_attempt *a = (const struct msg_attempt *)w->attempts.items + i;
         rc = check_attempt(a->attempt, err);
@@ -134,6 +152,12 @@ static const struct json_field welcome_fields[] = {
     JSON_ROW(struct msg_welcome, BITS, unenforceable, .names = limit_names),
     JSON_ROW(struct msg_welcome, PROSE, unenforceable_why, .optional = true),
     JSON_ROW(struct msg_welcome, BOOL, memory_cleared),
+    JSON_ROW(struct msg_welcome, BOOL, disk_images, .optional = true),
+    JSON_ROW(struct msg_welcome, PROSE, disk_images_why, .optional = true),
+    JSON_ROW(struct msg_welcome, INT, landlock_abi, .optional = true),
+    JSON_ROW(struct msg_welcome, BITS, presets, .names = preset_names, .optional = true),
+    JSON_ROW(struct msg_welcome, STRS, images, .max = IMAGE_NAME_MAX, .optional = true),
+    JSON_ROW(struct msg_welcome, STRS, reach, .max = NETWORK_TEXT_MAX, .optional = true),
     JSON_ROW(struct msg_welcome, LIST, attempts, .shape = &attempt_shape),
     JSON_END,
 };

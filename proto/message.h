@@ -24,7 +24,8 @@
 #include "proto/refusal.h"
 #include "proto/state.h"
 
-#define PROTO_VERSION 1
+#define PROTO_VERSION     1
+#define WELCOME_NAMES_MAX 64 /* images, reach: names in one list */
 
 enum channel {
     CHANNEL_CONTROL,
@@ -80,6 +81,13 @@ struct msg_welcome {
     unsigned unenforceable; /* LIMIT_BIT()s this host cannot enforce */
     char unenforceable_why[201];
     bool memory_cleared;       /* kernel frees pages zeroed (init_on_free=1) */
+    bool disk_images;          /* disks over memory's size: encrypted images can be made */
+    char disk_images_why[201]; /* why not; empty when they can */
+    int landlock_abi;          /* 0: this kernel has none */
+    unsigned presets;          /* 1u << enum egress_preset: those that resolve on this host */
+    struct strv images; /* names that a policy's `image` may have, at most WELCOME_NAMES_MAX */
+    struct strv reach;  /* "10.0.0.0/8": private networks that the host's operator lets the gate
+                                * reach, at most WELCOME_NAMES_MAX */
     struct json_list attempts; /* struct msg_attempt */
 };
 

@@ -7,6 +7,7 @@
 #include "proto/result.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <sodium.h>
@@ -21,6 +22,11 @@
 const char *const step_kind_names[STEP_KIND_COUNT + 1] = {
     [STEP_CHECKOUT] = "checkout", [STEP_SETUP] = "setup",     [STEP_COMMAND] = "command",
     [STEP_TEST] = "test",         [STEP_COLLECT] = "collect", [STEP_KIND_COUNT] = NULL,
+};
+
+const char *const egress_verdict_names[EGRESS_VERDICT_COUNT + 1] = {
+    [EGRESS_ALLOWED] = "allowed", [EGRESS_DENIED] = "denied",   [EGRESS_REFUSED] = "refused",
+    [EGRESS_FAILED] = "failed",   [EGRESS_LIMITED] = "limited", [EGRESS_VERDICT_COUNT] = NULL,
 };
 
 struct statement {
@@ -46,6 +52,54 @@ static int check_patch(const struct result *r, struct err *err)
     return 0;
 }
 
+static bool printable(const char *text)
+{
+    for (; *text; text++)
+        if (*text < 0x20 || *text > 0x7e)
+            return false;
+    return true;
+}
+
+/* ASCII alone: these texts begin with what an agent asked for, and RESULT_EGRESS_MAX of them must fit
+ * in a document. */
+static int check_egress(const struct result *r, struct err *err)
+{
+    for (size_t i = 0; i < r->egress.n; i++) {
+        const struct egress_entry *e = (const struct egress_entry *)r->egress.items + i;
+        if (!e->name[0] || !printable(e->name) || !printable(e->why))
+            return err_set(err, ERR_FAIL, "egress[%zu]: not printable", i);
+        if (e->port < 0 || e->port > 65535)
+            return err_set(err, ERR_FAIL, "egress[%zu]: no such port", i);
+    }
+    return 0;
+}
+
+static int check_hits(const struct result *r, struct err *err)
+{
+    unsigned seen = 0;
+
+    for (size_t i = 0; i < r->hits.n; i++) {
+        const struct limit_hit *h = (const struct limit_hit *)r->hits.items + i;
+        if (h->limit < 0 || h->limit >= LIMIT_COUNT)
+            return err_set(err, ERR_FAIL, "hits[%zu]: no such limit", i);
+        if (seen & LIMIT_BIT(h->limit))
+            return err_set(err, ERR_FAIL, "hits[%zu]: a limit twice", i);
+        seen |= LIMIT_BIT(h->limit);
+    }
+    return 0;
+}
+
+static int check_cache(const struct result *r, struct err *err)
+{
+    size_t n = strspn(r->cache, "0123456789abcdef");
+
+    if (r->cache[n] != 0 || (n != 0 && n != 64))
+        return err_set(err, ERR_FAIL, "cache: not a SHA-256 digest");
+    if (n > 0 && !r->policy.cache_keep)
+        return err_set(err, ERR_FAIL, "cache: kept, though the policy does not say so");
+    return 0;
+}
+
 /* What neither the table nor the derived members say. */
 static int check_result(const struct result *r, struct err *err)
 {
@@ -67,6 +121,8 @@ static int check_result(const struct result *r, struct err *err)
     }
     if (policy_check(&r->policy, err) < 0)
         return err_wrap(err, "policy");
+    if (check_egress(r, err) < 0 || check_hits(r, err) < 0 || check_cache(r, err) < 0)
+        return -ERR_FAIL;
     return check_patch(r, err);
 }
 
@@ -110,21 +166,54 @@ static int repair_steps(const struct json_list *from, struct step_result copy[RE
     return 0;
 }
 
+static void repair_ascii(char *text, size_t size)
+{
+    text[size - 1] = 0;
+    for (; *text; text++)
+        if (*text < 0x20 || *text > 0x7e)
+            *text = '?';
+}
+
+/* As repair_steps. `copy` has room for RESULT_EGRESS_MAX. */
+static int repair_egress(const struct json_list *from, struct egress_entry *copy,
+                         struct json_list *to, struct err *err)
+{
+    if (from->n > RESULT_EGRESS_MAX)
+        return err_set(err, ERR_FAIL, "egress: %zu entries, at most %d are possible", from->n,
+                       RESULT_EGRESS_MAX);
+    if (from->n > 0)
+        memcpy(copy, from->items, from->n * sizeof(*copy));
+    for (size_t i = 0; i < from->n; i++) {
+        repair_ascii(copy[i].name, sizeof(copy[i].name));
+        repair_ascii(copy[i].why, sizeof(copy[i].why));
+        if (!copy[i].name[0])
+            utf8_copy(copy[i].name, sizeof(copy[i].name), "?");
+    }
+    *to = (struct json_list){from->n, copy};
+    return 0;
+}
+
 int result_encode(const struct result *r, struct buf *to, struct err *err)
 {
     struct step_result steps[RESULT_STEPS_MAX];
+    struct egress_entry *egress = calloc(RESULT_EGRESS_MAX, sizeof(*egress));
     struct statement s = {.r = *r}; /* shallow: nothing below is released */
     int rc;
 
+    if (!egress)
+        return err_set(err, ERR_FAIL, "out of memory");
     s.r.reason[sizeof(s.r.reason) - 1] = 0;
     utf8_repair(s.r.reason, true);
     rc = repair_steps(&r->steps, steps, &s.r.steps, err);
+    if (rc == 0)
+        rc = repair_egress(&r->egress, egress, &s.r.egress, err);
     if (rc == 0)
         rc = check_result(&s.r, err);
     if (rc == 0)
         rc = derive(&s, err);
     if (rc == 0)
         rc = json_encode(&statement_shape, &s, to, err);
+    free(egress);
     return rc;
 }
 
@@ -348,6 +437,38 @@ static const struct json_field usage_fields[] = {
 };
 SHAPE(usage);
 
+static const struct json_field entry_fields[] = {
+    JSON_ROW(struct egress_entry, TEXT, name),
+    JSON_ROW(struct egress_entry, INT, port),
+    JSON_ROW(struct egress_entry, ENUM, verdict, .names = egress_verdict_names),
+    JSON_ROW(struct egress_entry, TEXT, why),
+    JSON_ROW(struct egress_entry, U64, count),
+    JSON_ROW(struct egress_entry, U64, sent),
+    JSON_ROW(struct egress_entry, U64, received),
+    JSON_END,
+};
+const struct json_shape egress_entry_shape = {sizeof(struct egress_entry), entry_fields};
+
+static const struct json_field egress_fields[] = {
+    JSON_ROW_AS(S, U64, r.conns, "conns"),
+    JSON_ROW_AS(S, U64, r.sent, "sent_bytes"),
+    JSON_ROW_AS(S, U64, r.received, "received_bytes"),
+    JSON_ROW_AS(S, U64, r.dns, "dns"),
+    JSON_ROW_AS(S, LIST, r.egress, "entries", .shape = &egress_entry_shape,
+                .max = RESULT_EGRESS_MAX),
+    JSON_ROW_AS(S, U64, r.egress_more, "more"),
+    JSON_END,
+};
+SHAPE(egress);
+
+static const struct json_field hit_fields[] = {
+    JSON_ROW(struct limit_hit, ENUM, limit, .names = limit_names),
+    JSON_ROW(struct limit_hit, U64, peak),
+    JSON_ROW(struct limit_hit, U64, count),
+    JSON_END,
+};
+const struct json_shape limit_hit_shape = {sizeof(struct limit_hit), hit_fields};
+
 static const struct json_field run_fields[] = {
     JSON_GROUP("builder", &builder_shape),
     JSON_GROUP("metadata", &metadata_shape),
@@ -357,6 +478,9 @@ static const struct json_field run_fields[] = {
     JSON_ROW_AS(S, LIST, r.steps, "creel_steps", .shape = &step_shape, .max = RESULT_STEPS_MAX),
     JSON_GROUP("creel_patch", &patch_shape),
     JSON_GROUP("creel_usage", &usage_shape),
+    JSON_GROUP("creel_egress", &egress_shape),
+    JSON_ROW_AS(S, LIST, r.hits, "creel_hits", .shape = &limit_hit_shape, .max = LIMIT_COUNT),
+    JSON_ROW_AS(S, TEXT, r.cache, "creel_cache"),
     JSON_END,
 };
 SHAPE(run);

@@ -47,12 +47,14 @@ extern const char *const egress_verdict_names[EGRESS_VERDICT_COUNT + 1];
 #define RESULT_EGRESS_MAX 256 /* entries; what is more is only counted */
 
 struct egress_entry {
-    char name[254]; /* canonical host name, or what was asked for, neutralised, when it is none */
+    char name[254]; /* canonical host name, or what was asked for when it is none; never empty.
+                     * Printable ASCII, as `why`: result_encode writes '?' for other bytes */
     int port;       /* 0: a name was asked for, no connection made */
     int verdict;    /* enum egress_verdict */
     char why[121];  /* for a person; empty when allowed. The last one's */
     uint64_t count, sent, received; /* connections or questions; payload bytes out and in */
 };
+extern const struct json_shape egress_entry_shape;
 
 /* A limit that was met, whether or not it ended the attempt. */
 struct limit_hit {
@@ -61,8 +63,9 @@ struct limit_hit {
     uint64_t count; /* how often: process groups killed, forks, connections or questions refused,
                      * writes that found the disk full (0: not counted), bytes of log dropped */
 };
-/* Appends the sentence for a person: "memory limit 512 MiB reached, peak 512 MiB, 1 process group
- * killed". */
+extern const struct json_shape limit_hit_shape;
+/* Appends the sentence for a person, without a full stop: "memory limit 512 MiB reached, peak 512 MiB,
+ * 1 process group killed". h->limit is one of enum limit. */
 int limit_hit_words(const struct limit_hit *h, const struct policy *p, struct buf *to);
 
 struct result {

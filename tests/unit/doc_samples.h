@@ -29,6 +29,10 @@ static inline void sample_policy(struct policy *p)
     p->limits[LIMIT_CPU] = 1500;
     strv_add(&p->egress, "github.com");
     strv_add(&p->egress, "*.example.org");
+    SET(p->image, "debian-12");
+    memset(p->cache, 'c', sizeof(p->cache) - 1);
+    p->cache_keep = true;
+    p->nested_userns = true;
     p->allow_unenforced = LIMIT_BIT(LIMIT_PIDS) | LIMIT_BIT(LIMIT_LOG);
 }
 
@@ -70,6 +74,36 @@ static inline void sample_step(struct result *r, enum step_kind kind, const char
     memcpy(s->name, name, strlen(name) + 1);
 }
 
+static inline void sample_egress(struct result *r, const char *name, int port,
+                                 enum egress_verdict verdict, const char *why)
+{
+    struct egress_entry *e = json_list_push(&r->egress, &egress_entry_shape);
+
+    *e = (struct egress_entry){.port = port, .verdict = verdict, .count = 3};
+    e->sent = verdict == EGRESS_ALLOWED ? 1234 : 0;
+    e->received = verdict == EGRESS_ALLOWED ? 56789 : 0;
+    memcpy(e->name, name, strlen(name) + 1);
+    memcpy(e->why, why, strlen(why) + 1);
+}
+
+static inline void sample_gate(struct result *r)
+{
+    struct limit_hit *h;
+
+    r->conns = 6;
+    r->sent = 1234;
+    r->received = 56789;
+    r->dns = 9;
+    r->egress_more = 4;
+    sample_egress(r, "github.com", 443, EGRESS_ALLOWED, "");
+    sample_egress(r, "example.com", 0, EGRESS_DENIED, "no rule allows it");
+    h = json_list_push(&r->hits, &limit_hit_shape);
+    *h = (struct limit_hit){.limit = LIMIT_MEM, .peak = 2147483648, .count = 1};
+    h = json_list_push(&r->hits, &limit_hit_shape);
+    *h = (struct limit_hit){.limit = LIMIT_DNS, .peak = 10000, .count = 17};
+    memset(r->cache, 'd', sizeof(r->cache) - 1);
+}
+
 static inline void sample_result(struct result *r)
 {
     *r = (struct result){.outcome = OUTCOME_FAILED,
@@ -99,6 +133,7 @@ static inline void sample_result(struct result *r)
     sample_step(r, STEP_COMMAND, "sh -c 'x'", 0);
     sample_step(r, STEP_TEST, "make check", 3);
     sample_step(r, STEP_TEST, "make more", -1);
+    sample_gate(r);
 }
 
 static inline void sample_receipt(struct receipt *r)

@@ -29,6 +29,11 @@ static void sample_welcome(struct msg_welcome *w)
     w->rooted = true;
     w->unenforceable = LIMIT_BIT(LIMIT_MEM) | LIMIT_BIT(LIMIT_CPU);
     SET(w->unenforceable_why, "no cgroup v2 controllers are delegated");
+    SET(w->disk_images_why, "no /dev/loop-control");
+    w->landlock_abi = 4;
+    w->presets = 1u << PRESET_NPM | 1u << PRESET_GITHUB;
+    strv_add(&w->images, "debian-12");
+    strv_add(&w->reach, "10.0.0.0/8");
 }
 
 static void sample_refused(struct msg_refused *r)
@@ -132,6 +137,12 @@ static void members_arrive(void **state)
     assert_int_equal(again.u.welcome.attempts.n, 1);
     assert_int_equal(((struct msg_attempt *)again.u.welcome.attempts.items)->state, ATTEMPT_ENDED);
     assert_true(again.u.welcome.rooted && !again.u.welcome.memory_cleared);
+    assert_false(again.u.welcome.disk_images);
+    assert_string_equal(again.u.welcome.disk_images_why, "no /dev/loop-control");
+    assert_int_equal(again.u.welcome.landlock_abi, 4);
+    assert_int_equal(again.u.welcome.presets, 1u << PRESET_NPM | 1u << PRESET_GITHUB);
+    assert_true(again.u.welcome.images.n == 1 && strv_has(&again.u.welcome.images, "debian-12"));
+    assert_true(again.u.welcome.reach.n == 1 && strv_has(&again.u.welcome.reach, "10.0.0.0/8"));
     msg_done(&m);
     msg_done(&again);
     buf_done(&b);
@@ -258,6 +269,16 @@ static void welcome_checks(void **state)
     m.u.welcome.host_key[0] = 'x';
     assert_says(msg_put(&b, &m, &err), "welcome: host_key: not a key fingerprint");
     m.u.welcome.host_key[0] = 'S';
+    m.u.welcome.landlock_abi = -1;
+    assert_says(msg_put(&b, &m, &err), "welcome: landlock_abi: negative");
+    m.u.welcome.landlock_abi = 0;
+    strv_add(&m.u.welcome.images, "");
+    assert_says(msg_put(&b, &m, &err), "welcome: images[1]: empty");
+    strv_done(&m.u.welcome.images);
+    while (m.u.welcome.reach.n <= WELCOME_NAMES_MAX)
+        strv_add(&m.u.welcome.reach, "10.0.0.0/8");
+    assert_says(msg_put(&b, &m, &err), "welcome: reach: more than 64");
+    strv_done(&m.u.welcome.reach);
     ((struct msg_attempt *)m.u.welcome.attempts.items)->attempt[0] = 'z';
     assert_says(msg_put(&b, &m, &err), "welcome: attempt: not an attempt id");
     assert_int_equal(b.len, 0);

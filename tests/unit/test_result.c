@@ -2,10 +2,36 @@
  * themselves. */
 #include "tests/unit/cm.h"
 
+#include "proto/dsse.h"
 #include "proto/result.h"
 #include "tests/unit/doc_samples.h"
 
 #define EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+static void same_gate(const struct result *a, const struct result *b)
+{
+    assert_int_equal(a->conns, b->conns);
+    assert_int_equal(a->sent, b->sent);
+    assert_int_equal(a->received, b->received);
+    assert_int_equal(a->dns, b->dns);
+    assert_int_equal(a->egress_more, b->egress_more);
+    assert_string_equal(a->cache, b->cache);
+    assert_int_equal(a->egress.n, b->egress.n);
+    for (size_t i = 0; i < a->egress.n; i++) {
+        const struct egress_entry *x = (struct egress_entry *)a->egress.items + i;
+        const struct egress_entry *y = (struct egress_entry *)b->egress.items + i;
+        assert_string_equal(x->name, y->name);
+        assert_string_equal(x->why, y->why);
+        assert_true(x->port == y->port && x->verdict == y->verdict && x->count == y->count);
+        assert_true(x->sent == y->sent && x->received == y->received);
+    }
+    assert_int_equal(a->hits.n, b->hits.n);
+    for (size_t i = 0; i < a->hits.n; i++) {
+        const struct limit_hit *x = (struct limit_hit *)a->hits.items + i;
+        const struct limit_hit *y = (struct limit_hit *)b->hits.items + i;
+        assert_true(x->limit == y->limit && x->peak == y->peak && x->count == y->count);
+    }
+}
 
 static void same_members(const struct result *a, const struct result *b)
 {
@@ -40,6 +66,11 @@ static void same_members(const struct result *a, const struct result *b)
     assert_int_equal(a->policy.egress.n, b->policy.egress.n);
     assert_int_equal(a->policy.allow_unenforced, b->policy.allow_unenforced);
     assert_int_equal(a->unenforced, b->unenforced);
+    assert_string_equal(a->policy.image, b->policy.image);
+    assert_string_equal(a->policy.cache, b->policy.cache);
+    assert_true(a->policy.cache_keep == b->policy.cache_keep);
+    assert_true(a->policy.nested_userns == b->policy.nested_userns);
+    same_gate(a, b);
 }
 
 static void round_trip_of(struct result *r)
@@ -127,6 +158,15 @@ static void public_form(void **state)
     has(&b, "\"creel_outcome\":\"failed\",\"creel_reason\":\"test 1 exited 3\",\"creel_steps\":["
             "{\"kind\":\"command\",\"name\":\"sh -c 'x'\",\"ran\":true,\"exit\":0,\"signal\":0,"
             "\"ms\":\"12\"},");
+    has(&b,
+        "\"creel_egress\":{\"conns\":\"6\",\"sent_bytes\":\"1234\",\"received_bytes\":\"56789\","
+        "\"dns\":\"9\",\"entries\":[{\"name\":\"github.com\",\"port\":443,"
+        "\"verdict\":\"allowed\",\"why\":\"\",\"count\":\"3\",\"sent\":\"1234\","
+        "\"received\":\"56789\"},{\"name\":\"example.com\",\"port\":0,"
+        "\"verdict\":\"denied\",\"why\":\"no rule allows it\",\"count\":\"3\","
+        "\"sent\":\"0\",\"received\":\"0\"}],\"more\":\"4\"},\"creel_hits\":["
+        "{\"limit\":\"mem\",\"peak\":\"2147483648\",\"count\":\"1\"},"
+        "{\"limit\":\"dns\",\"peak\":\"10000\",\"count\":\"17\"}],\"creel_cache\":\"dddd");
     buf_done(&b);
     make_unchanged(&r);
     encode(&r, &b);
@@ -194,6 +234,40 @@ static void many_steps(struct result *r)
         sample_step(r, STEP_TEST, "x", 0);
 }
 
+static void bad_port(struct result *r)
+{
+    ((struct egress_entry *)r->egress.items)[1].port = 65536;
+}
+static void bad_verdict(struct result *r)
+{
+    ((struct egress_entry *)r->egress.items)[0].verdict = EGRESS_VERDICT_COUNT;
+}
+static void many_names(struct result *r)
+{
+    while (r->egress.n <= RESULT_EGRESS_MAX)
+        sample_egress(r, "a.example", 443, EGRESS_DENIED, "x");
+}
+static void bad_limit(struct result *r)
+{
+    ((struct limit_hit *)r->hits.items)[0].limit = LIMIT_COUNT;
+}
+static void same_limit(struct result *r)
+{
+    ((struct limit_hit *)r->hits.items)[1].limit = LIMIT_MEM;
+}
+static void short_cache(struct result *r)
+{
+    r->cache[63] = 0;
+}
+static void cache_in_capitals(struct result *r)
+{
+    r->cache[0] = 'D';
+}
+static void cache_of_a_stranger(struct result *r)
+{
+    r->policy.cache_keep = false;
+}
+
 static void checks(void **state)
 {
     static const struct {
@@ -214,6 +288,14 @@ static void checks(void **state)
         {bad_outcome, "creel_outcome: has no name for 6"},
         {bad_time, "beyond the year 9999"},
         {many_steps, "steps: 257, at most 256"},
+        {bad_port, "egress[1]: no such port"},
+        {bad_verdict, "verdict: has no name for 5"},
+        {many_names, "egress: 257 entries, at most 256"},
+        {bad_limit, "hits[0]: no such limit"},
+        {same_limit, "hits[1]: a limit twice"},
+        {short_cache, "cache: not a SHA-256 digest"},
+        {cache_in_capitals, "cache: not a SHA-256 digest"},
+        {cache_of_a_stranger, "cache: kept, though the policy does not say so"},
     };
     struct err err = ERR_INIT;
 
@@ -257,6 +339,13 @@ static void contradictions_are_refused(void **state)
         {"\"name\":\"log\"", "\"name\":\"lag\"", "is not 'log'"},
         {"\"exit\":3", "\"exit\":3.0", "a fraction or an exponent"},
         {"\"exit\":3", "\"exit\":300", "steps[1]: no such exit status"},
+        {"\"port\":443", "\"port\":-1", "egress[0]: no such port"},
+        {"\"name\":\"example.com\"", "\"name\":\"\"", "egress[1]: not printable"},
+        {"\"name\":\"example.com\"", "\"name\":\"ex\xc3\xa4mple.com\"", "egress[1]: not printable"},
+        {"\"why\":\"no rule", "\"why\":\"\xe2\x80\xae rule", "egress[1]: not printable"},
+        {"\"verdict\":\"denied\"", "\"verdict\":\"fine\"", "not a known word"},
+        {"\"limit\":\"dns\"", "\"limit\":\"mem\"", "hits[1]: a limit twice"},
+        {"\"creel_cache\":\"d", "\"creel_cache\":\"", "cache: not a SHA-256 digest"},
     };
     struct err err = ERR_INIT;
     struct result r;
@@ -318,6 +407,93 @@ static void cut_text_does_not_lose_the_result(void **state)
     result_done(&r);
     result_done(&again);
     buf_done(&b);
+}
+
+/* What an agent asked for as a name reaches the operator as it may be printed. */
+static void asked_names_are_repaired(void **state)
+{
+    struct err err = ERR_INIT;
+    struct result r, again;
+    const struct egress_entry *e;
+    struct buf b;
+
+    sample_result(&r);
+    sample_egress(&r, "\x1b]0;x\x07 \xe2\x80\xae", 443, EGRESS_DENIED, "not a name: \xff\n");
+    sample_egress(&r, "", 443, EGRESS_DENIED, "");
+    encode(&r, &b);
+    assert_ok(result_decode(b.data, b.len, &again, &err));
+    e = again.egress.items;
+    assert_string_equal(e[2].name, "?]0;x? ???");
+    assert_string_equal(e[2].why, "not a name: ??");
+    assert_string_equal(e[3].name, "?");
+    result_done(&r);
+    result_done(&again);
+    buf_done(&b);
+}
+
+/* The largest report that an agent can provoke still fits in a document that crosses the wire. */
+static void the_worst_report_fits(void **state)
+{
+    struct egress_entry *e;
+    struct result r;
+    struct buf b;
+
+    sample_result(&r);
+    many_names(&r);
+    r.egress.n = RESULT_EGRESS_MAX;
+    e = r.egress.items;
+    for (size_t i = 0; i < r.egress.n; i++) {
+        memset(e[i].name, '"', sizeof(e[i].name) - 1);
+        memset(e[i].why, '\\', sizeof(e[i].why) - 1);
+        e[i].count = e[i].sent = e[i].received = UINT64_MAX;
+    }
+    while (r.steps.n < RESULT_STEPS_MAX)
+        sample_step(&r, STEP_TEST, "x", 0);
+    for (size_t i = 0; i < r.steps.n; i++) {
+        struct step_result *s = (struct step_result *)r.steps.items + i;
+        memset(s->name, '\n', sizeof(s->name) - 1);
+    }
+    encode(&r, &b);
+    assert_in_range(b.len, 1, DSSE_BYTES_MAX / 4 * 3 - 1024);
+    result_done(&r);
+    buf_done(&b);
+}
+
+static void limit_words(void **state)
+{
+    static const struct {
+        struct limit_hit hit;
+        const char *words;
+    } cases[] = {
+        {{LIMIT_MEM, 512ull << 20, 1},
+         "memory limit 512 MiB reached, peak 512 MiB, 1 process group killed"},
+        {{LIMIT_PIDS, 64, 12}, "process limit 64 reached, peak 64, 12 forks refused"},
+        {{LIMIT_CPU, 0, 9}, "processor limit 2 cpus reached"},
+        {{LIMIT_WALL, 0, 0}, "wall limit 30 min reached"},
+        {{LIMIT_DISK, 60ull << 20, 0}, "disk limit 4 GiB reached, peak 60 MiB"},
+        {{LIMIT_LOG, 0, 2048}, "log limit 64 MiB reached, 2 KiB dropped"},
+        {{LIMIT_CONNS, 10000, 1},
+         "connection limit 10000 reached, peak 10000, 1 connection refused"},
+        {{LIMIT_SENT, 1ull << 30, 2}, "sent limit 1 GiB reached, peak 1 GiB, 2 connections ended"},
+        {{LIMIT_DNS, 10000, 3}, "dns limit 10000 reached, peak 10000, 3 questions refused"},
+    };
+    struct policy p;
+    struct buf b;
+
+    policy_init(&p);
+    p.limits[LIMIT_MEM] = 512ull << 20;
+    p.limits[LIMIT_PIDS] = 64;
+    buf_init(&b, 256);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        buf_clear(&b);
+        assert_int_equal(limit_hit_words(&cases[i].hit, &p, &b), 0);
+        assert_string_equal(buf_str(&b), cases[i].words);
+    }
+    buf_done(&b);
+    buf_init(&b, 20); /* no room: said, not cut */
+    assert_int_equal(limit_hit_words(&cases[0].hit, &p, &b), -1);
+    buf_done(&b);
+    policy_done(&p);
 }
 
 static void receipt_round_trip(void **state)
@@ -387,6 +563,9 @@ int main(void)
         cmocka_unit_test(contradictions_are_refused),
         cmocka_unit_test(an_unchanged_subject_may_not_lie),
         cmocka_unit_test(cut_text_does_not_lose_the_result),
+        cmocka_unit_test(asked_names_are_repaired),
+        cmocka_unit_test(the_worst_report_fits),
+        cmocka_unit_test(limit_words),
         cmocka_unit_test(receipt_round_trip),
         cmocka_unit_test(receipt_checks),
     };
