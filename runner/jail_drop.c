@@ -167,6 +167,7 @@ static int no_cores(struct err *err)
 int jail_drop(const struct jail_spec *spec, struct err *err)
 {
     int program = spec->phase == WARDEN_RUN ? -1 : spec->tool;
+    bool nested = jail_nests(spec->phase, &spec->task->policy);
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return err_errno(err, ERR_FAIL, "the jail cannot set no_new_privs");
     if (own_keyring() < 0)
@@ -181,8 +182,16 @@ int jail_drop(const struct jail_spec *spec, struct err *err)
     /* After the last change of identity: such a change would clear the first and reset the other. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
         return err_errno(err, ERR_FAIL, "the jail's first process cannot hide itself");
-    rc = landlock_apply(jail_writable(spec->phase), program, err);
+    /* The tree tool opens no socket, and only checkout moves files about. */
+    const struct landlock_fence fence = {
+        .files = !nested,
+        .renames = spec->phase != WARDEN_COLLECT,
+        .tcp = spec->phase == WARDEN_RUN,
+        .writable = jail_writable(spec->phase),
+        .program = program,
+    };
+    rc = landlock_apply(&fence, err);
     if (rc == 0)
-        rc = seccomp_apply(spec->filter, err);
+        rc = seccomp_apply(spec->filter, nested ? SECCOMP_NESTED : SECCOMP_PLAIN, err);
     return rc ? rc : check_dropped(err);
 }

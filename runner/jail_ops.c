@@ -115,6 +115,11 @@ static const struct jail_op base_ops[] = {
 /* Every phase: views of the kernel that belong to this phase's own namespaces. */
 static const struct jail_op kernel_ops[] = {
     {.kind = JAIL_PROC, .to = "proc"},
+    {.kind = JAIL_PTS, .to = "dev/pts"},
+};
+
+/* What is the host's in a procfs: read-only, or out of sight. */
+static const struct jail_op cover_ops[] = {
     {.kind = JAIL_BIND,
      .to = "proc/sys",
      .from = "proc/sys",
@@ -141,7 +146,6 @@ static const struct jail_op kernel_ops[] = {
     HIDE("proc/timer_list"),
     HIDE("proc/timer_stats"),
     HIDE("proc/cmdline"),
-    {.kind = JAIL_PTS, .to = "dev/pts"},
 };
 
 static const struct jail_op scratch_ops[] = {
@@ -188,11 +192,19 @@ const struct jail_op *jail_ops_base(size_t *ret_n)
     return base_ops;
 }
 
-size_t jail_ops_phase(enum warden_phase phase, struct jail_op out[static JAIL_OPS_MAX])
+bool jail_nests(enum warden_phase phase, const struct policy *policy)
 {
-    _Static_assert(LEN(kernel_ops) + LEN(scratch_ops) + LEN(collect_ops) <= JAIL_OPS_MAX,
+    return phase == WARDEN_RUN && policy->nested_userns;
+}
+
+size_t jail_ops_phase(enum warden_phase phase, bool nested, struct jail_op out[static JAIL_OPS_MAX])
+{
+    _Static_assert(LEN(kernel_ops) + LEN(cover_ops) + LEN(scratch_ops) + LEN(collect_ops) <=
+                       JAIL_OPS_MAX,
                    "JAIL_OPS_MAX is too small");
     size_t n = append(out, 0, kernel_ops, LEN(kernel_ops));
+    if (!nested)
+        n = append(out, n, cover_ops, LEN(cover_ops));
     switch (phase) {
     case WARDEN_CHECKOUT:
         n = append(out, n, scratch_ops, LEN(scratch_ops));

@@ -48,8 +48,12 @@ struct jail_roots {
 
 /* The base list; *ret_n operations, constant. */
 const struct jail_op *jail_ops_base(size_t *ret_n);
-/* The phase's list, in order, into `out`; returns how many. */
-size_t jail_ops_phase(enum warden_phase phase, struct jail_op out[static JAIL_OPS_MAX]);
+/* Does a job of this policy get what a sandbox of its own needs in this phase? */
+bool jail_nests(enum warden_phase phase, const struct policy *policy);
+/* The phase's list, in order, into `out`; returns how many. With `nested` nothing covers any part of
+ * /proc: the kernel lets a user namespace mount a procfs only where it sees one that is whole. */
+size_t jail_ops_phase(enum warden_phase phase, bool nested,
+                      struct jail_op out[static JAIL_OPS_MAX]);
 /* Trees that the phase may write, absolute, NULL-terminated: what Landlock is told. */
 const char *const *jail_writable(enum warden_phase phase);
 

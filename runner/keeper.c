@@ -29,6 +29,7 @@
 #define ROOM_OPTS         JAIL_BASE_OPTS
 #define INOTIFY_INSTANCES 64
 #define INOTIFY_WATCHES   65536
+#define NESTED_NAMESPACES 64
 
 struct keeper {
     const struct keeper_setup *setup;
@@ -112,15 +113,15 @@ static uint64_t share(const char *path, unsigned slots, uint64_t most)
 }
 
 /* What the kernel counts for whoever made the namespace, root that is: without ceilings of its own a
- * jail could use up the host's. Most of all no user namespaces: a second bar beside the system call
- * filter. */
-static int set_ceilings(unsigned slots, struct err *err)
+ * jail could use up the host's. Most of all no user namespaces, but by policy: a second bar beside the
+ * system call filter. */
+static int set_ceilings(unsigned slots, const struct policy *policy, struct err *err)
 {
     const struct {
         const char *path;
         uint64_t value;
     } rows[] = {
-        {"/proc/sys/user/max_user_namespaces", 0},
+        {"/proc/sys/user/max_user_namespaces", policy->nested_userns ? NESTED_NAMESPACES : 0},
         {"/proc/sys/user/max_inotify_instances",
          share("/proc/sys/fs/inotify/max_user_instances", slots, INOTIFY_INSTANCES)},
         {"/proc/sys/user/max_inotify_watches",
@@ -146,7 +147,7 @@ static int take_identity(const struct keeper_setup *s, struct err *err)
     prctl(PR_SET_DUMPABLE, 1);
     /* Where the warden is root, it has done that. */
     write_text("/proc/self/oom_score_adj", CELL_OOM_SCORE);
-    int rc = set_ceilings(s->cell->slots, err);
+    int rc = set_ceilings(s->cell->slots, &s->cell->task->policy, err);
     prctl(PR_SET_DUMPABLE, 0);
     return rc;
 }

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdint.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -19,28 +18,54 @@
 #define READ_RIGHTS \
     (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 #define PROGRAM_RIGHTS (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE)
+/* ABI 4: binding and connecting TCP sockets. */
+#define NET_RIGHTS 3
 /* ABI 6: no abstract sockets and no signals out of the fence. */
 #define SCOPES 3
-
-/* struct landlock_ruleset_attr as of ABI 6. Only what a kernel's ABI knows is handed to it. */
-struct ruleset {
-    uint64_t fs, net, scoped;
-};
+/* ABI 7: denials are not written to the host's audit log, neither ours nor those of fences that a job
+ * puts around itself: it could fill the log. */
+#define QUIET (1u << 0 | 1u << 2)
 
 int landlock_abi(void)
 {
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-    return abi >= 2 ? (int)abi : 0;
+    return abi > 0 ? (int)abi : 0;
 }
 
-static uint64_t rights(int abi)
+/* The rights over files that a kernel knows. Each ABI adds. */
+static uint64_t fs_rights(int abi)
 {
-    uint64_t all = ABI_1_RIGHTS | RIGHT_REFER;
+    uint64_t all = ABI_1_RIGHTS;
+    if (abi >= 2)
+        all |= RIGHT_REFER;
     if (abi >= 3)
         all |= RIGHT_TRUNCATE;
     if (abi >= 5)
         all |= RIGHT_IOCTL_DEV;
     return all;
+}
+
+struct landlock_rules landlock_rules(int abi, const struct landlock_fence *fence)
+{
+    struct landlock_rules rules = {0};
+    /* Without REFER in it a ruleset forbids every rename and link between directories. */
+    if (abi >= 2 || (abi == 1 && !fence->renames))
+        rules.fs = fs_rights(abi);
+    if (!fence->files)
+        rules.fs = 0;
+    if (abi >= 4 && !fence->tcp)
+        rules.net = NET_RIGHTS;
+    if (abi >= 6)
+        rules.scoped = SCOPES;
+    return rules;
+}
+
+/* What of the kernel's struct landlock_ruleset_attr its ABI knows. */
+static size_t rules_size(int abi)
+{
+    return abi >= 6   ? sizeof(struct landlock_rules)
+           : abi >= 4 ? offsetof(struct landlock_rules, scoped)
+                      : offsetof(struct landlock_rules, net);
 }
 
 static int add_fd(int ruleset, int fd, uint64_t access)
@@ -59,24 +84,28 @@ static int add_path(int ruleset, const char *path, uint64_t access)
     return rc;
 }
 
-int landlock_apply(const char *const *writable, int program, struct err *err)
+static int add_files(int ruleset, const struct landlock_fence *fence, uint64_t all)
+{
+    if (add_path(ruleset, "/", READ_RIGHTS & all) < 0)
+        return -1;
+    for (const char *const *path = fence->writable; *path; path++)
+        if (add_path(ruleset, *path, all) < 0)
+            return -1;
+    return fence->program < 0 ? 0 : add_fd(ruleset, fence->program, PROGRAM_RIGHTS);
+}
+
+int landlock_apply(const struct landlock_fence *fence, struct err *err)
 {
     int rc = -1, abi = landlock_abi();
-    if (abi == 0)
+    struct landlock_rules rules = landlock_rules(abi, fence);
+    if (!rules.fs && !rules.net && !rules.scoped)
         return 0;
-    struct ruleset attr = {.fs = rights(abi), .scoped = SCOPES};
-    size_t size = abi >= 6 ? sizeof attr : sizeof attr.fs;
-    int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, size, 0);
+    int ruleset = (int)syscall(SYS_landlock_create_ruleset, &rules, rules_size(abi), 0);
     if (ruleset < 0)
         goto out;
-    if (add_path(ruleset, "/", READ_RIGHTS) < 0)
+    if (rules.fs && add_files(ruleset, fence, rules.fs) < 0)
         goto out;
-    for (const char *const *path = writable; *path; path++)
-        if (add_path(ruleset, *path, attr.fs) < 0)
-            goto out;
-    if (program >= 0 && add_fd(ruleset, program, PROGRAM_RIGHTS) < 0)
-        goto out;
-    rc = (int)syscall(SYS_landlock_restrict_self, ruleset, 0);
+    rc = (int)syscall(SYS_landlock_restrict_self, ruleset, abi >= 7 ? QUIET : 0);
 out:
     if (rc < 0)
         rc = err_errno(err, ERR_FAIL, "cannot put up Landlock");

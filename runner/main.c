@@ -9,6 +9,7 @@
 #include "common/secret.h"
 #include <config.h> /* the build's, not runner/config.h */
 #include "runner/attach.h"
+#include "runner/seccomp.h"
 #include "runner/serve.h"
 
 static const struct opt serve_opts[] = {
@@ -61,6 +62,18 @@ static int run_attach(const struct runner_config *cfg, struct err *err)
     return r < 0 ? r : attach_run(cfg->run_dir, err);
 }
 
+static int run_seccomp(const struct runner_config *cfg, struct err *err)
+{
+    (void)cfg;
+    struct buf b;
+    buf_init(&b, 64u << 10);
+    int r = seccomp_explain(&b) < 0 || write_all(1, b.data, b.len) < 0
+                ? err_errno(err, ERR_FAIL, "stdout")
+                : 0;
+    buf_done(&b);
+    return r;
+}
+
 static int run_version(const struct runner_config *cfg, struct err *err)
 {
     (void)cfg;
@@ -77,6 +90,7 @@ static const struct verb {
 } verbs[] = {
     {"serve", "take tasks from pinned controllers and run them in jails", serve_opts, run_serve},
     {"attach", "hand an SSH session to serve (sshd's forced command)", attach_opts, run_attach},
+    {"seccomp", "print the system calls that a jail has, and why", no_opts, run_seccomp},
     {"version", "print the version", no_opts, run_version},
 };
 

@@ -1,17 +1,11 @@
-/* Compiles the tables of seccomp_table.c and the rules about arguments to BPF, and loads it. Never
- * decides what is allowed by itself beyond the argument rules that stand here. */
+/* Compiles the tables of seccomp_table.c to BPF, and loads it. Decides nothing by itself: what is
+ * allowed, and on which arguments, stands in the tables. */
 #include "runner/seccomp.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <sched.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
+#include <string.h>
 #include <sys/mman.h>
-#include <sys/personality.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,26 +15,26 @@
 
 #include "common/file.h"
 
-#define LOW32         0xffffffffull
 #define PROGRAM_BYTES (64u << 10)
+#define TESTS_MAX     (sizeof((struct seccomp_rule *)0)->tests / sizeof(struct seccomp_test))
 
-static const uint64_t clone_namespaces[] = {
-    CLONE_NEWNS,   CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC,
-    CLONE_NEWUSER, CLONE_NEWPID,    CLONE_NEWNET,
-};
+static bool in_groups(const struct seccomp_group *groups, const char *name)
+{
+    for (const struct seccomp_group *g = groups; g->names; g++)
+        for (const char *const *n = g->names; *n; n++)
+            if (strcmp(*n, name) == 0)
+                return true;
+    return false;
+}
 
-/* Types input into a terminal, or changes what a terminal is. */
-static const uint64_t ioctls_denied[] = {TIOCSTI, 0x541C /* TIOCLINUX */, TIOCSETD};
-
-static const uint64_t personalities[] = {PER_LINUX, ADDR_NO_RANDOMIZE, 0xffffffff /* asks */};
-
-static int add_groups(scmp_filter_ctx ctx, const struct seccomp_group *groups, uint32_t action)
+static int add_groups(scmp_filter_ctx ctx, const struct seccomp_group *groups,
+                      const struct seccomp_group *but, uint32_t action)
 {
     for (const struct seccomp_group *g = groups; g->names; g++) {
         for (const char *const *name = g->names; *name; name++) {
             int nr = seccomp_syscall_resolve_name(*name);
             /* Negative: unknown here, or exists on other architectures only. */
-            if (nr < 0)
+            if (nr < 0 || (but && in_groups(but, *name)))
                 continue;
             int rc = seccomp_rule_add(ctx, action, nr, 0);
             if (rc < 0)
@@ -50,89 +44,63 @@ static int add_groups(scmp_filter_ctx ctx, const struct seccomp_group *groups, u
     return 0;
 }
 
-/* The kernel reads an int: the upper half of the register may hold anything. */
-#define INT_IS(arg, value) SCMP_CMP(arg, SCMP_CMP_MASKED_EQ, LOW32, (value))
-
-/* Of the internet families only what programs speak: each further protocol is a module that the
- * kernel would load from disk for whoever asks. */
-static int allow_sockets(scmp_filter_ctx ctx)
+static struct scmp_arg_cmp as_cmp(const struct seccomp_test *t)
 {
-    static const unsigned plain[] = {AF_UNIX, AF_NETLINK};
-    static const unsigned internet[] = {AF_INET, AF_INET6};
-    static const unsigned protocols[] = {0, IPPROTO_TCP, IPPROTO_UDP, 262 /* IPPROTO_MPTCP */};
+    struct scmp_arg_cmp cmp = {.arg = t->arg, .datum_a = t->value};
+    switch (t->op) {
+    case SECCOMP_IS:
+        if (t->mask == ~0ull) {
+            cmp.op = SCMP_CMP_EQ;
+        } else {
+            cmp = (struct scmp_arg_cmp){t->arg, SCMP_CMP_MASKED_EQ, t->mask, t->value};
+        }
+        break;
+    case SECCOMP_HAS:
+        cmp = (struct scmp_arg_cmp){t->arg, SCMP_CMP_MASKED_EQ, t->value, t->value};
+        break;
+    case SECCOMP_IS_NOT:
+        cmp.op = SCMP_CMP_NE;
+        break;
+    case SECCOMP_ABOVE:
+        cmp.op = SCMP_CMP_GT;
+        break;
+    }
+    return cmp;
+}
+
+static int add_rules(scmp_filter_ctx ctx, enum seccomp_variant variant, bool grants)
+{
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < sizeof plain / sizeof *plain; i++)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, INT_IS(0, plain[i]));
-    for (size_t i = 0; i < sizeof internet / sizeof *internet; i++)
-        for (size_t k = 0; rc == 0 && k < sizeof protocols / sizeof *protocols; k++)
-            rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, INT_IS(0, internet[i]),
-                                  INT_IS(2, protocols[k]));
+    for (const struct seccomp_rule *r = seccomp_rules; rc == 0 && r->call; r++) {
+        struct scmp_arg_cmp cmps[TESTS_MAX];
+        unsigned n = 0;
+        int nr = seccomp_syscall_resolve_name(r->call);
+        bool grant = r->answer == SECCOMP_GRANT;
+        /* Where the whole call is denied, a rule about its arguments has nothing to add. */
+        bool moot = variant == SECCOMP_PLAIN && !grant && in_groups(seccomp_denied, r->call);
+        if (nr < 0 || grant != grants || moot || (r->plain_only && variant != SECCOMP_PLAIN))
+            continue;
+        for (; n < TESTS_MAX && r->tests[n].op; n++)
+            cmps[n] = as_cmp(&r->tests[n]);
+        rc = seccomp_rule_add_array(
+            ctx, grant ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO((uint32_t)r->answer), nr, n, cmps);
+    }
     return rc;
 }
 
-static int allow_rules(scmp_filter_ctx ctx)
+static int deny_rules(scmp_filter_ctx ctx, enum seccomp_variant variant)
 {
-    int rc = add_groups(ctx, seccomp_allowed, SCMP_ACT_ALLOW);
-    if (rc == 0)
-        rc = allow_sockets(ctx);
-    for (size_t i = 0; rc == 0 && i < sizeof personalities / sizeof *personalities; i++)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(personality), 1,
-                              SCMP_A0(SCMP_CMP_EQ, personalities[i]));
-    return rc;
+    const struct seccomp_group *but = variant == SECCOMP_NESTED ? seccomp_nested : NULL;
+    int rc = add_groups(ctx, seccomp_denied, but, SCMP_ACT_ERRNO(EPERM));
+    return rc < 0 ? rc : add_rules(ctx, variant, false);
 }
 
-/* Families are an int: junk in the upper half makes a value large, which only denies more. */
-static int deny_families(scmp_filter_ctx ctx)
+static int allow_rules(scmp_filter_ctx ctx, enum seccomp_variant variant)
 {
-    const uint32_t eperm = SCMP_ACT_ERRNO(EPERM);
-    int rc = 0;
-    for (unsigned family = 0; rc == 0 && family < AF_NETLINK; family++)
-        if (family != AF_UNIX && family != AF_INET && family != AF_INET6)
-            rc = seccomp_rule_add(ctx, eperm, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, family));
-    if (rc == 0)
-        rc = seccomp_rule_add(ctx, eperm, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_GT, AF_NETLINK));
-    /* NETLINK_ROUTE (0) is how libc lists interfaces; every other protocol is surface. */
-    if (rc == 0)
-        rc = seccomp_rule_add(ctx, eperm, SCMP_SYS(socket), 2, SCMP_A0(SCMP_CMP_EQ, AF_NETLINK),
-                              SCMP_A2(SCMP_CMP_NE, 0));
-    if (rc == 0)
-        rc = seccomp_rule_add(ctx, eperm, SCMP_SYS(socketpair), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
-    return rc;
-}
-
-/* The limit on core dumps stays what jail_drop.c made it: lowered to 0 it would start the program
- * that the host's core_pattern names. Programs that turn their dumps off get what they want, so they
- * are told that it worked; some end when it does not. */
-static int keep_core_limit(scmp_filter_ctx ctx)
-{
-    const uint32_t done = SCMP_ACT_ERRNO(0);
-    int rc = seccomp_rule_add(ctx, done, SCMP_SYS(setrlimit), 1, INT_IS(0, RLIMIT_CORE));
-    if (rc == 0)
-        rc = seccomp_rule_add(ctx, done, SCMP_SYS(prlimit64), 3, SCMP_A0(SCMP_CMP_EQ, 0),
-                              INT_IS(1, RLIMIT_CORE), SCMP_A2(SCMP_CMP_NE, 0));
-    return rc;
-}
-
-static int deny_rules(scmp_filter_ctx ctx)
-{
-    const uint32_t eperm = SCMP_ACT_ERRNO(EPERM);
-    int rc = add_groups(ctx, seccomp_denied, eperm);
-    for (size_t i = 0; rc == 0 && i < sizeof clone_namespaces / sizeof *clone_namespaces; i++)
-        rc =
-            seccomp_rule_add(ctx, eperm, SCMP_SYS(clone), 1,
-                             SCMP_A0(SCMP_CMP_MASKED_EQ, clone_namespaces[i], clone_namespaces[i]));
-    /* The kernel looks at the low 32 bits of the request only; a filter that compares all 64 is
-     * passed by setting a high one (CVE-2019-10063). */
-    for (size_t i = 0; rc == 0 && i < sizeof ioctls_denied / sizeof *ioctls_denied; i++)
-        rc = seccomp_rule_add(ctx, eperm, SCMP_SYS(ioctl), 1,
-                              SCMP_A1(SCMP_CMP_MASKED_EQ, LOW32, ioctls_denied[i]));
-    /* Pid 1 of the jail has the job's user id: the job could bend the tests by limits that they
-     * inherit. Junk in the upper half only denies more. */
-    if (rc == 0)
-        rc = seccomp_rule_add(ctx, eperm, SCMP_SYS(prlimit64), 1, SCMP_A0(SCMP_CMP_NE, 0));
-    if (rc == 0)
-        rc = keep_core_limit(ctx);
-    return rc ? rc : deny_families(ctx);
+    int rc = add_groups(ctx, seccomp_allowed, NULL, SCMP_ACT_ALLOW);
+    if (rc == 0 && variant == SECCOMP_NESTED)
+        rc = add_groups(ctx, seccomp_nested, NULL, SCMP_ACT_ALLOW);
+    return rc < 0 ? rc : add_rules(ctx, variant, true);
 }
 
 /* libseccomp before 2.6 exports to a descriptor only. */
@@ -160,7 +128,8 @@ out:
     return rc;
 }
 
-static int compile_one(uint32_t otherwise, int (*rules)(scmp_filter_ctx), struct sock_fprog *out)
+static int compile_half(uint32_t otherwise, enum seccomp_variant variant,
+                        int (*rules)(scmp_filter_ctx, enum seccomp_variant), struct sock_fprog *out)
 {
     int rc = -1;
     scmp_filter_ctx ctx = seccomp_init(otherwise);
@@ -171,38 +140,66 @@ static int compile_one(uint32_t otherwise, int (*rules)(scmp_filter_ctx), struct
     /* A binary search instead of a chain: a shorter way for each call that has arguments checked.
      * Absent before libseccomp 2.5, and then the chain is as right. */
     seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-    if (rules(ctx) == 0)
+    if (rules(ctx, variant) == 0)
         rc = export_program(ctx, out);
 out:
     seccomp_release(ctx);
     return rc;
 }
 
+/* libseccomp has no rule "allow but for these arguments", so denials are a program of their own. Where
+ * it would allow, the second one goes on instead: one filter, and one look at it for each call whose arguments are judged, instead of two.
+ * Jumps in BPF are relative and forward, so nothing else has to change. */
+static int join(const struct sock_fprog *deny, const struct sock_fprog *allow,
+                struct sock_fprog *out)
+{
+    size_t n = (size_t)deny->len + allow->len;
+    if (n > BPF_MAXINSNS || !(out->filter = calloc(n, sizeof *out->filter)))
+        return -1;
+    out->len = (unsigned short)n;
+    memcpy(out->filter, deny->filter, deny->len * sizeof *out->filter);
+    memcpy(out->filter + deny->len, allow->filter, allow->len * sizeof *out->filter);
+    for (unsigned i = 0; i < deny->len; i++)
+        if (out->filter[i].code == (BPF_RET | BPF_K) && out->filter[i].k == SECCOMP_RET_ALLOW)
+            out->filter[i] = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, deny->len - i - 1);
+    return 0;
+}
+
+static int compile_one(enum seccomp_variant variant, struct sock_fprog *out)
+{
+    struct sock_fprog deny = {0}, allow = {0};
+    int rc = compile_half(SCMP_ACT_ALLOW, variant, deny_rules, &deny);
+    if (rc == 0)
+        rc = compile_half(SCMP_ACT_ERRNO(ENOSYS), variant, allow_rules, &allow);
+    if (rc == 0)
+        rc = join(&deny, &allow, out);
+    free(deny.filter);
+    free(allow.filter);
+    return rc;
+}
+
 int seccomp_compile(struct seccomp_filter *out, struct err *err)
 {
     struct seccomp_filter f = {0};
-    if (compile_one(SCMP_ACT_ERRNO(ENOSYS), allow_rules, &f.allow) < 0 ||
-        compile_one(SCMP_ACT_ALLOW, deny_rules, &f.deny) < 0) {
-        seccomp_done(&f);
-        return err_set(err, ERR_FAIL, "cannot compile the jail's system call filter");
-    }
+    for (int v = 0; v < SECCOMP_VARIANTS; v++)
+        if (compile_one((enum seccomp_variant)v, &f.programs[v]) < 0) {
+            seccomp_done(&f);
+            return err_set(err, ERR_FAIL, "cannot compile the jail's system call filter");
+        }
     *out = f;
     return 0;
 }
 
 void seccomp_done(struct seccomp_filter *f)
 {
-    free(f->allow.filter);
-    free(f->deny.filter);
+    for (int v = 0; v < SECCOMP_VARIANTS; v++)
+        free(f->programs[v].filter);
     *f = (struct seccomp_filter){0};
 }
 
-int seccomp_apply(const struct seccomp_filter *f, struct err *err)
+int seccomp_apply(const struct seccomp_filter *f, enum seccomp_variant variant, struct err *err)
 {
-    /* The one that allows seccomp(2) comes first. Among equal actions the later one's errno counts,
-     * so a denied call answers EPERM although the first filter says ENOSYS. */
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &f->allow) < 0 ||
-        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &f->deny) < 0)
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &f->programs[variant]) < 0)
         return err_errno(err, ERR_FAIL, "cannot load the jail's system call filter");
     return 0;
 }

@@ -226,6 +226,43 @@ static void only_loopback(void **state)
          "ENETUNREACH\nENETUNREACH\nno name\n['lo']\n");
 }
 
+/* What an agent's own sandbox does: bubblewrap with everything of its own. It works by policy only, and
+ * even then reaches no file, device or network that the jail has not. */
+static void sandbox_in_the_jail(void **state)
+{
+    static const char bwrap[] =
+        "bwrap --unshare-all --ro-bind / / --tmpfs /tmp --dev /dev --proc /proc --bind /task /task "
+        "--die-with-parent sh -c 'echo in $$; touch /task/out /usr/x 2>/dev/null; ls /proc | grep "
+        "-c "
+        "^[0-9]; ls /task'";
+    struct jail_fixture *f = *state;
+    struct ran r;
+    NEED_JAIL(f);
+    if (access("/usr/bin/bwrap", X_OK) < 0) {
+        print_message("SKIPPED: no bubblewrap here (apt-get install bubblewrap)\n");
+        skip();
+    }
+    fixture_sh(f, bwrap, &r);
+    assert_string_equal(buf_str(&r.out), "");
+    if (!strstr(buf_str(&r.err), "namespace"))
+        fail_msg("not stopped as meant: %s", buf_str(&r.err));
+    ran_done(&r);
+    f->task.policy.nested_userns = true;
+    says(f, bwrap, "in 2\n4\nout\n");
+    /* Root of its own namespace is nobody on the host: not the kernel's settings, not its devices. */
+    says(f,
+         "unshare -Urm sh -c 'id -u; echo x >/proc/sys/kernel/core_pattern; mknod /tmp/d b 8 0; "
+         "mount -o remount,rw /usr; touch /usr/x; mount -o remount,suid,dev /task; "
+         "mount -t ext4 /dev/vda /tmp; cat /proc/kmsg; head -c 1 /proc/kcore; "
+         "echo c >/proc/sysrq-trigger; cat /etc/shadow' 2>/dev/null; echo end",
+         "0\nend\n");
+    says(f,
+         "for i in $(seq 200); do unshare -U sleep 5 2>/dev/null & done; sleep 1; "
+         "pgrep -c sleep | { read n; [ $n -le 65 ] && echo few; }",
+         "few\n");
+    f->task.policy.nested_userns = false;
+}
+
 static void disk_is_bounded(void **state)
 {
     struct jail_fixture *f = *state;
@@ -416,6 +453,7 @@ int main(void)
         JAIL_TEST(no_core_leaves),
         JAIL_TEST(host_is_out_of_sight),
         JAIL_TEST(only_loopback),
+        JAIL_TEST(sandbox_in_the_jail),
         JAIL_TEST(disk_is_bounded),
         JAIL_TEST(processes_are_bounded),
         JAIL_TEST(first_to_go),

@@ -21,7 +21,7 @@ static const struct jail_op *find(const struct jail_op *ops, size_t n, const cha
 static bool read_only(enum warden_phase phase, const char *to)
 {
     struct jail_op ops[JAIL_OPS_MAX];
-    const struct jail_op *op = find(ops, jail_ops_phase(phase, ops), to);
+    const struct jail_op *op = find(ops, jail_ops_phase(phase, false, ops), to);
     assert_non_null(op);
     return op->attr & MOUNT_ATTR_RDONLY;
 }
@@ -29,7 +29,7 @@ static bool read_only(enum warden_phase phase, const char *to)
 static bool shown(enum warden_phase phase, const char *to)
 {
     struct jail_op ops[JAIL_OPS_MAX];
-    return find(ops, jail_ops_phase(phase, ops), to) != NULL;
+    return find(ops, jail_ops_phase(phase, false, ops), to) != NULL;
 }
 
 static void host_is_read_only(void **state)
@@ -81,7 +81,7 @@ static void phases_bind_the_disk_only(void **state)
 {
     for (size_t p = 0; p < sizeof phases / sizeof *phases; p++) {
         struct jail_op ops[JAIL_OPS_MAX];
-        size_t n = jail_ops_phase(phases[p], ops);
+        size_t n = jail_ops_phase(phases[p], false, ops);
         assert_true(n > 0);
         for (size_t i = 0; i < n; i++) {
             assert_int_not_equal(ops[i].kind, JAIL_AS_HOST);
@@ -120,7 +120,7 @@ static void proc_is_masked(void **state)
                                          "proc/fs",    "proc/pressure"};
     for (size_t p = 0; p < sizeof phases / sizeof *phases; p++) {
         struct jail_op ops[JAIL_OPS_MAX];
-        size_t n = jail_ops_phase(phases[p], ops);
+        size_t n = jail_ops_phase(phases[p], false, ops);
         assert_int_equal(ops[0].kind, JAIL_PROC);
         assert_true(read_only(phases[p], "proc/sys"));
         for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) {
@@ -145,6 +145,24 @@ static void landlock_agrees(void **state)
         }
 }
 
+/* A sandbox inside the jail mounts a procfs of its own, which takes one that nothing covers. All else
+ * is as without. */
+static void nested_proc_is_whole(void **state)
+{
+    struct jail_op ops[JAIL_OPS_MAX], plain[JAIL_OPS_MAX];
+    struct policy policy = {.nested_userns = true};
+    size_t n = jail_ops_phase(WARDEN_RUN, true, ops), with = 0;
+    assert_true(jail_nests(WARDEN_RUN, &policy));
+    assert_false(jail_nests(WARDEN_CHECKOUT, &policy));
+    assert_false(jail_nests(WARDEN_COLLECT, &policy));
+    for (size_t i = 0; i < n; i++)
+        assert_int_not_equal(strncmp(ops[i].to, "proc/", 5), 0);
+    size_t m = jail_ops_phase(WARDEN_RUN, false, plain);
+    for (size_t i = 0; i < m; i++)
+        with += strncmp(plain[i].to, "proc/", 5) == 0;
+    assert_int_equal(n + with, m);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -154,6 +172,7 @@ int main(void)
         cmocka_unit_test(rights_by_phase),
         cmocka_unit_test(proc_is_masked),
         cmocka_unit_test(landlock_agrees),
+        cmocka_unit_test(nested_proc_is_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,7 +92,59 @@ static const struct probe probes[] = {
     {"another limit", SYS_prlimit64, {0, RLIMIT_DATA, 1, 0}, EFAULT},
     {"io_setup", SYS_io_setup, {1, 0}, ENOSYS},
     {"io_submit", SYS_io_submit, {0, 0, 0}, ENOSYS},
+    {"vmsplice", SYS_vmsplice, {-1, 0, 0, 0}, ENOSYS},
+    {"splice", SYS_splice, {-1, 0, -1, 0}, 0},
+    {"memfd_secret", 447, {0}, ENOSYS},
+    {"TIOCLINUX, high bits", SYS_ioctl, {-1, (1l << 32) | 0x541C, 0}, EPERM},
+    {"TIOCSETD", SYS_ioctl, {-1, TIOCSETD, 0}, EPERM},
+    {"TIOCCONS, high bits", SYS_ioctl, {-1, (1l << 40) | TIOCCONS, 0}, EPERM},
+    {"prctl, a name", SYS_prctl, {PR_GET_DUMPABLE}, 0},
+    {"PR_SET_MM", SYS_prctl, {PR_SET_MM, 0, 0, 0}, EPERM},
+    {"PR_SET_MM, high bits", SYS_prctl, {(1l << 32) | PR_SET_MM, 0, 0, 0}, EPERM},
+    {"PR_MCE_KILL", SYS_prctl, {PR_MCE_KILL, 0, 0, 0}, EPERM},
+    {"PR_SCHED_CORE", SYS_prctl, {62, 0, 0, 0}, EPERM},
+    {"iptables of old", SYS_setsockopt, {-1, IPPROTO_IP, 64, 0}, EPERM},
+    {"iptables of old, high bits", SYS_setsockopt, {-1, 1l << 32, (1l << 33) | 64, 0}, EPERM},
+    {"ip6tables of old", SYS_setsockopt, {-1, IPPROTO_IPV6, 64, 0}, EPERM},
+    {"arptables", SYS_setsockopt, {-1, IPPROTO_IP, 96, 0}, EPERM},
+    {"ebtables", SYS_setsockopt, {-1, IPPROTO_IP, 128, 0}, EPERM},
+    {"IP_TTL", SYS_setsockopt, {-1, IPPROTO_IP, IP_TTL, 0}, EBADF},
+    {"SO_REUSEADDR", SYS_setsockopt, {-1, SOL_SOCKET, SO_REUSEADDR, 0}, EBADF},
+    {"rt_sigqueueinfo", SYS_rt_sigqueueinfo, {0, 0, 0}, EFAULT},
+    {"modify_ldt", 154, {0}, EPERM},
+    {"mbind", SYS_mbind, {0}, EPERM},
+    {"move_mount", SYS_move_mount, {-1, 0, -1, 0}, EPERM},
+    {"fsopen", SYS_fsopen, {0}, EPERM},
+    {"memfd_create", SYS_memfd_create, {0, 0}, EFAULT},
     {"an unknown call", SYS_getpid + 5000, {0}, ENOSYS},
+};
+
+/* What differs for a job with a sandbox of its own; all that stands in neither list stays denied. */
+static const struct probe nested_probes[] = {
+    {"mount", SYS_mount, {0}, EFAULT},
+    {"umount2", SYS_umount2, {0}, EFAULT},
+    {"pivot_root", SYS_pivot_root, {0}, EFAULT},
+    {"unshare nothing", SYS_unshare, {0}, NO_ERROR},
+    {"unshare, a new clock", SYS_unshare, {0x80}, EPERM},
+    {"unshare, user and clock", SYS_unshare, {CLONE_NEWUSER | 0x80}, EPERM},
+    {"clone3", SYS_clone3, {0, 0}, ENOSYS},
+    {"setns", SYS_setns, {-1, 0}, EPERM},
+    {"fsopen", SYS_fsopen, {0}, EPERM},
+    {"fsconfig", SYS_fsconfig, {-1, 0, 0, 0}, EPERM},
+    {"open_tree", SYS_open_tree, {-1, 0, 0}, EPERM},
+    {"mount_setattr", SYS_mount_setattr, {-1, 0, 0, 0}, EPERM},
+    {"chroot", SYS_chroot, {0}, EPERM},
+    {"NETLINK_ROUTE", SYS_socket, {AF_NETLINK, SOCK_RAW, 0}, 0},
+    {"NETLINK_NETFILTER", SYS_socket, {AF_NETLINK, SOCK_RAW, 12}, EPERM},
+    {"AF_PACKET", SYS_socket, {AF_PACKET, SOCK_RAW, 0}, EPERM},
+    {"raw", SYS_socket, {AF_INET, SOCK_RAW, IPPROTO_RAW}, ENOSYS},
+    {"iptables of old", SYS_setsockopt, {-1, IPPROTO_IP, 64, 0}, EPERM},
+    {"ptrace", SYS_ptrace, {0, 0, 0, 0}, EPERM},
+    {"bpf", SYS_bpf, {0}, EPERM},
+    {"keyctl", SYS_keyctl, {0}, EPERM},
+    {"io_uring_setup", SYS_io_uring_setup, {1, 0}, EPERM},
+    {"TIOCSTI, high bits", SYS_ioctl, {-1, (1l << 32) | TIOCSTI, 0}, EPERM},
+    {"open_by_handle_at", SYS_open_by_handle_at, {-1, 0, 0}, EPERM},
 };
 
 static bool held(const struct probe *p)
@@ -107,7 +159,7 @@ static bool held(const struct probe *p)
 }
 
 /* Runs `body` fenced in a child; returns its wait status. */
-static int fenced(int (*body)(void))
+static int fenced(enum seccomp_variant variant, int (*body)(void))
 {
     struct err err = ERR_INIT;
     struct seccomp_filter f;
@@ -117,7 +169,7 @@ static int fenced(int (*body)(void))
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || seccomp_apply(&f, &err) < 0)
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || seccomp_apply(&f, variant, &err) < 0)
             _exit(255);
         _exit(body());
     }
@@ -126,19 +178,39 @@ static int fenced(int (*body)(void))
     return status;
 }
 
+static int try_all(const struct probe *p, size_t n)
+{
+    int wrong = 0;
+    for (; n > 0; n--, p++)
+        if (!held(p)) {
+            dprintf(2, "%s: errno %d, not %d\n", p->what, errno, p->due);
+            wrong = 1;
+        }
+    return wrong;
+}
+
 static int all_probes(void)
 {
-    for (size_t i = 0; i < sizeof probes / sizeof *probes; i++)
-        if (!held(&probes[i])) {
-            dprintf(2, "%s: errno %d, not %d\n", probes[i].what, errno, probes[i].due);
-            return 1;
-        }
-    return 0;
+    return try_all(probes, sizeof probes / sizeof *probes);
+}
+
+static int all_nested_probes(void)
+{
+    int wrong = try_all(nested_probes, sizeof nested_probes / sizeof *nested_probes);
+    /* Last: the process has another identity then. */
+    return wrong || unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWNS) < 0;
 }
 
 static void calls(void **state)
 {
-    int status = fenced(all_probes);
+    int status = fenced(SECCOMP_PLAIN, all_probes);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void nested_calls(void **state)
+{
+    int status = fenced(SECCOMP_NESTED, all_nested_probes);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
 }
@@ -159,9 +231,9 @@ static int i386_call(void)
 
 static void foreign_calls_die(void **state)
 {
-    int status = fenced(x32_call);
+    int status = fenced(SECCOMP_PLAIN, x32_call);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
-    status = fenced(i386_call);
+    status = fenced(SECCOMP_NESTED, i386_call);
     assert_true(WIFSIGNALED(status));
 }
 #endif
@@ -197,6 +269,43 @@ static void tables(void **state)
             }
 }
 
+static bool has_rule(const char *call)
+{
+    for (const struct seccomp_rule *r = seccomp_rules; r->call; r++)
+        if (strcmp(r->call, call) == 0)
+            return true;
+    return false;
+}
+
+/* What nesting allows is denied otherwise, each rule is about a call that exists and is not already
+ * decided by name, and all of it is explained. */
+static void rules(void **state)
+{
+    struct buf b;
+    size_t times;
+    for (const struct seccomp_group *g = seccomp_nested; g->names; g++)
+        for (const char *const *n = g->names; *n; n++)
+            assert_true(named(seccomp_denied, *n, &times));
+    assert_non_null(seccomp_rules[0].why);
+    for (const struct seccomp_rule *r = seccomp_rules; r->call; r++) {
+        if (seccomp_syscall_resolve_name(r->call) == __NR_SCMP_ERROR)
+            fail_msg("%s is no system call", r->call);
+        assert_true(r->tests[0].op != 0);
+        bool allowed = named(seccomp_allowed, r->call, &times);
+        if (r->answer == SECCOMP_GRANT)
+            assert_false(allowed);
+        else
+            assert_true(allowed || has_rule(r->call));
+    }
+    buf_init(&b, 64u << 10);
+    assert_int_equal(seccomp_explain(&b), 0);
+    for (const struct seccomp_group *g = seccomp_allowed; g->names; g++)
+        assert_non_null(strstr(buf_str(&b), g->why));
+    assert_non_null(strstr(buf_str(&b), "deny ioctl when argument 2 is 0x5412\n"));
+    assert_non_null(strstr(buf_str(&b), "deny clone when argument 1 has 0x10000000; not with"));
+    buf_done(&b);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -204,7 +313,9 @@ int main(void)
 #ifdef __x86_64__
         cmocka_unit_test(foreign_calls_die),
 #endif
+        cmocka_unit_test(nested_calls),
         cmocka_unit_test(tables),
+        cmocka_unit_test(rules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
