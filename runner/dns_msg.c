@@ -81,6 +81,11 @@ int dns_question_parse(const void *bytes, size_t n, struct dns_question *out)
     return 1;
 }
 
+unsigned dns_opcode(const struct dns_question *q)
+{
+    return (q->flags & OPCODE) >> 11;
+}
+
 size_t dns_answer_make(const void *query, const struct dns_question *q, enum dns_code code,
                        uint32_t address, uint8_t out[static DNS_MSG_BYTES])
 {

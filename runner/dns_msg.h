@@ -28,8 +28,11 @@ struct dns_question {
 };
 
 /* 1: a question. 0: drop it (a response, or shorter than a header). -1: answer FORMERR (compression,
- * more than one question, answers in a query, trailing bytes that are no OPT record). */
+ * more than one question, answers in a query, trailing bytes that are no OPT record); then of it only
+ * id, flags and end count, and the answer repeats no question. */
 int dns_question_parse(const void *bytes, size_t n, struct dns_question *out);
+/* 0 for a query; any other is answered NOTIMP. */
+unsigned dns_opcode(const struct dns_question *q);
 /* Makes the answer to `query` (its header and question are repeated): an A record of `address` (network
  * order) with TTL 60 when code is DNS_OK, the type is A and address is not 0; no record otherwise.
  * Returns its bytes. */
