@@ -51,6 +51,8 @@ static const char *result_mismatch(const struct attempt *a, const struct result 
     if (memcmp(r->pack_sha256, a->row.pack_sha256, 32) != 0 || strcmp(r->root, a->row.root) != 0 ||
         strcmp(r->base, a->row.base) != 0)
         return "another source";
+    if (!policy_same(&r->policy, &a->row.policy))
+        return "another policy";
     if (r->log_bytes != a->log.bytes || memcmp(r->log_chain, a->log.chain, 32) != 0)
         return "another log than the one received";
     if (r->patch_bytes > TASK_PACK_MAX || (r->patch_bytes > 0) != (r->commit[0] != 0))
@@ -260,6 +262,19 @@ int result_load(struct attempt *a, struct err *err)
 
 /* ---- import ---- */
 
+/* Only a task that its operator trusts names what later tasks start with, and only when it ended
+ * well. The result is verified, and its policy is the one that was signed. */
+static void keep_cache(struct attempt *a)
+{
+    const struct result *r = &a->fetch.result;
+    struct err err = ERR_INIT;
+    if (!a->row.cache[0] || !a->row.policy.cache_keep || !r->cache[0] ||
+        r->outcome != OUTCOME_SUCCEEDED)
+        return;
+    if (store_cache_keep(a->e->store, a->host->name, a->row.cache, r->cache, a->row.id, &err) < 0)
+        engine_store_failed(a->e, "cache", &err);
+}
+
 static void finish(struct attempt *a, const char *note)
 {
     static const enum err_code codes[OUTCOME_COUNT] = {
@@ -269,6 +284,7 @@ static void finish(struct attempt *a, const char *note)
     };
     enum outcome o = (enum outcome)a->fetch.result.outcome;
     const char *reason = a->fetch.result.reason;
+    keep_cache(a);
     if (note[0] != 0 && reason[0] != 0)
         attempt_end(a, outcome_state(o), codes[o], "%.140s; %.150s", reason, note);
     else

@@ -149,6 +149,8 @@ static int pick_host(struct engine *e, const struct task_row *row, char out[stat
         struct engine_host *h = engine_host_get(e, hosts[i].name, err);
         if (h == NULL || (hosts[i].unenforceable & ~row->policy.allow_unenforced) != 0)
             continue;
+        if (row->policy.image[0] && !store_host_image(&hosts[i], row->policy.image))
+            continue;
         unsigned load = h->slots_used * 4 + (h->state == HOST_READY ? 0 : 1) + h->tries;
         if (load < best) {
             best = load;
@@ -159,7 +161,8 @@ static int pick_host(struct engine *e, const struct task_row *row, char out[stat
     if (n == 0)
         return err_set(err, ERR_USAGE, "no host is enrolled: creel host add");
     if (best == UINT32_MAX)
-        return err_set(err, ERR_REFUSED, "no host can enforce this task's limits: creel doctor");
+        return err_set(err, ERR_REFUSED, "no host can enforce this task's limits%s: creel doctor",
+                       row->policy.image[0] ? ", or has its image" : "");
     return 0;
 }
 

@@ -5,6 +5,8 @@
 
 #include "common/term.h"
 
+#define HOSTS_SHOWN 8
+
 static bool plain_word(const char *w)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -70,10 +72,17 @@ static void source_lines(const struct plan *p, struct buf *to)
 
 static void host_lines(const struct plan *p, struct buf *to)
 {
-    const struct host_row *h = p->host;
+    const struct host_row *h = p->hosts;
 
     label(to, "host");
-    buf_addf(to, "%s (%s@%s:%u, %s)\n", h->name, h->user, h->addr, h->port, h->host_key_fpr);
+    if (p->nhosts == 1) {
+        buf_addf(to, "%s (%s@%s:%u, %s)\n", h->name, h->user, h->addr, h->port, h->host_key_fpr);
+        return;
+    }
+    buf_addf(to, "the least busy of %zu that can enforce the limits: ", p->nhosts);
+    for (size_t i = 0; i < p->nhosts && i < HOSTS_SHOWN; i++)
+        buf_addf(to, "%s%s", i ? ", " : "", h[i].name);
+    buf_adds(to, p->nhosts > HOSTS_SHOWN ? ", ...\n" : "\n");
 }
 
 static void limit_lines(const struct plan *p, struct buf *to)
@@ -86,17 +95,103 @@ static void limit_lines(const struct plan *p, struct buf *to)
         limit_format((enum limit)i, policy->limits[i], to);
     }
     buf_addc(to, '\n');
-    if (p->host->unenforceable) {
+    for (size_t i = 0; i < p->nhosts; i++) {
+        const struct host_row *h = &p->hosts[i];
+
+        if (!h->unenforceable)
+            continue;
         label(to, "not enforced");
-        limit_list(p->host->unenforceable, to);
-        buf_adds(to, " on this host: ");
-        term_line(p->host->unenforceable_why, to);
+        limit_list(h->unenforceable, to);
+        buf_addf(to, " on %s: ", p->nhosts == 1 ? "this host" : h->name);
+        term_line(h->unenforceable_why, to);
         buf_addc(to, '\n');
     }
-    if (policy->egress.n == 0)
-        line(to, "network", "none but loopback");
+}
+
+/* A rule as typed, and what it means. */
+static void rule_text(const struct egress_rule *r, const char *typed, struct buf *to)
+{
+    term_line(typed, to);
+    if (r->kind == EGRESS_PRESET)
+        buf_addf(to, "  (preset: what the host's %s is set up to use)", preset_names[r->preset]);
+    else if (r->port)
+        buf_addf(to, "  (%sport %u)", r->kind == EGRESS_SUFFIX ? "every name below it, " : "",
+                 r->port);
     else
-        lines(to, "network", &policy->egress);
+        buf_addf(to, "  (%sports 80 and 443)",
+                 r->kind == EGRESS_SUFFIX ? "every name below it, " : "");
+}
+
+/* What is known of a preset on a host whose runner tells of presets at all. */
+static void preset_note(const struct plan *p, const struct egress_rule *r, struct buf *to)
+{
+    const struct host_row *h = p->hosts;
+
+    if (r->kind == EGRESS_PRESET && p->nhosts == 1 && h->presets && !(h->presets & 1u << r->preset))
+        buf_addf(to, "; not set up there when last seen");
+}
+
+static void network_lines(const struct plan *p, struct buf *to)
+{
+    const struct strv *egress = &p->task->policy.egress;
+
+    if (egress->n == 0)
+        line(to, "network", "none but loopback");
+    for (size_t i = 0; i < egress->n; i++) {
+        struct egress_rule rule;
+        struct err ignored = ERR_INIT;
+
+        label(to, i ? "" : "network");
+        if (egress_parse(egress->v[i], &rule, &ignored) == 0) {
+            rule_text(&rule, egress->v[i], to);
+            preset_note(p, &rule, to);
+        } else {
+            term_line(egress->v[i], to);
+        }
+        buf_addc(to, '\n');
+    }
+    for (size_t i = 0; egress->n > 0 && i < p->nhosts; i++) {
+        if (!p->hosts[i].reach[0])
+            continue;
+        label(to, "");
+        buf_addf(to, "%s lets such names lead into private networks: ", p->hosts[i].name);
+        term_line(p->hosts[i].reach, to);
+        buf_addc(to, '\n');
+    }
+}
+
+static void cache_line(const struct task_row *t, struct buf *to)
+{
+    const struct policy *policy = &t->policy;
+
+    if (!t->cache[0])
+        return;
+    label(to, "cache");
+    buf_adds(to, t->cache);
+    if (policy->cache[0])
+        buf_addf(to, " (sha256 %.12s...), read-only below its own writes", policy->cache);
+    else
+        buf_adds(to, ", empty: none was kept on this host yet");
+    buf_adds(to, policy->cache_keep ? "; TRUSTED: what it leaves there is kept for later tasks\n"
+                                    : "; what it writes there dies with it\n");
+}
+
+static void jail_lines(const struct plan *p, struct buf *to)
+{
+    const struct policy *policy = &p->task->policy;
+
+    if (policy->image[0]) {
+        label(to, "image");
+        buf_adds(to, policy->image);
+        if (p->nhosts == 1 && !store_host_image(p->hosts, policy->image))
+            buf_adds(to, "; the host did not have it when last seen");
+        buf_addc(to, '\n');
+    }
+    cache_line(p->task, to);
+    if (policy->nested_userns)
+        line(to, "namespaces",
+             "it may make user namespaces: the agent gets the kernel's namespace and mount code to "
+             "attack, which the jail otherwise keeps from it");
 }
 
 void plan_text(const struct plan *p, struct buf *to)
@@ -116,17 +211,24 @@ void plan_text(const struct plan *p, struct buf *to)
         line(to, "tests", "none: nothing but the command's exit status will speak for the patch");
     host_lines(p, to);
     limit_lines(p, to);
+    network_lines(p, to);
+    jail_lines(p, to);
     buf_done(&words);
 }
 
 int plan_check(const struct plan *p, struct err *err)
 {
-    unsigned over = p->host->unenforceable & ~p->task->policy.allow_unenforced;
+    const struct host_row *h = p->hosts;
+    unsigned over = 0;
     struct buf names, flag;
     int rc;
 
-    if (!over)
-        return 0;
+    for (size_t i = 0; i < p->nhosts; i++) {
+        h = &p->hosts[i];
+        over = h->unenforceable & ~p->task->policy.allow_unenforced;
+        if (!over)
+            return 0;
+    }
     buf_init(&names, 256);
     buf_init(&flag, 256);
     limit_list(over, &names);
@@ -134,9 +236,10 @@ int plan_check(const struct plan *p, struct err *err)
         if (over & LIMIT_BIT(i))
             buf_addf(&flag, "%s%s", flag.len ? "," : "", limit_names[i]);
     rc = err_set(err, ERR_REFUSED,
-                 "host %s cannot enforce %s (%.200s): run elsewhere, or accept that with "
+                 "%shost %s cannot enforce %s (%.200s): run elsewhere, or accept that with "
                  "--allow-unenforced %s",
-                 p->host->name, buf_str(&names), p->host->unenforceable_why, buf_str(&flag));
+                 p->nhosts > 1 ? "none of the hosts can enforce every limit: " : "", h->name,
+                 buf_str(&names), h->unenforceable_why, buf_str(&flag));
     buf_done(&names);
     buf_done(&flag);
     return rc;

@@ -8,14 +8,16 @@
 
 struct plan {
     const struct source *source;
-    const struct host_row *host;
+    const struct host_row *hosts; /* one, or those that the engine may choose among */
+    size_t nhosts;                /* not 0 */
     const struct task_row *task;
 };
 
 /* Appends the plan, one fact a line. Foreign text (names, subjects, commands) comes out neutral. */
 void plan_text(const struct plan *p, struct buf *to);
-/* Limits that the host cannot enforce and that the policy does not let go. 0: fine. Else -ERR_REFUSED
- * naming them and the flag. */
+/* Limits that no host of the plan can enforce and that the policy does not let go. 0: fine. Else
+ * -ERR_REFUSED naming them and the flag. What else a host must have (images, presets) is only a note in
+ * the text: its runner decides. */
 int plan_check(const struct plan *p, struct err *err);
 /* Appends argv as a person would type it: words quoted where a shell would want it, one line. */
 void plan_words(const struct strv *words, struct buf *to);

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STORE_VERSION 1
+#define STORE_VERSION 2
 #define STORE_BUSY_MS 20000
 
 /* JSON columns hold what SQL never asks about. An attempt is one row: retries keep their history. A
@@ -43,6 +43,27 @@ static const char schema_1[] =
     " outcome INTEGER NOT NULL DEFAULT -1, wiped INTEGER NOT NULL DEFAULT 0,"
     " PRIMARY KEY (task, n)) STRICT, WITHOUT ROWID;"
     "PRAGMA user_version = 1;";
+
+/* What hosts tell of themselves, dependency caches, and the policy's newer members for tasks that were
+ * made without them. */
+static const char schema_2[] =
+    "ALTER TABLE hosts ADD COLUMN disk_images INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE hosts ADD COLUMN disk_images_why TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE hosts ADD COLUMN landlock_abi INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE hosts ADD COLUMN presets INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE hosts ADD COLUMN images TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE hosts ADD COLUMN reach TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE tasks ADD COLUMN cache TEXT NOT NULL DEFAULT '';"
+    "UPDATE tasks SET policy = json_set(policy, '$.limits.conns', '10000',"
+    " '$.limits.sent_bytes', '1073741824', '$.limits.dns', '10000', '$.image', '', '$.cache', '',"
+    " '$.cache_keep', json('false'), '$.nested_userns', json('false'));"
+    "CREATE TABLE caches (host_key_fpr TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL,"
+    " task TEXT NOT NULL, kept INTEGER NOT NULL, PRIMARY KEY (host_key_fpr, name))"
+    " STRICT, WITHOUT ROWID;"
+    "PRAGMA user_version = 2;";
+
+/* schemas[v] leads from version v to v + 1. */
+static const char *const schemas[STORE_VERSION] = {schema_1, schema_2};
 
 int store_fail(struct store *s, const char *what, struct err *err)
 {
@@ -158,8 +179,8 @@ static int schema_make(struct store *s, struct err *err)
     if (rc < 0)
         return rc;
     rc = user_version(s, &version, err);
-    if (rc == 0 && version == 0)
-        rc = exec(s, schema_1, err);
+    for (; rc == 0 && version >= 0 && version < STORE_VERSION; version++)
+        rc = exec(s, schemas[version], err);
     return store_end(s, rc, err);
 }
 
@@ -174,7 +195,7 @@ static int schema_check(struct store *s, bool create, struct err *err)
         return err_set(err, ERR_FAIL,
                        "creel.db was made by a newer creel (schema %d, this one knows %d)", version,
                        STORE_VERSION);
-    if (!create)
+    if (version == 0 && !create)
         return err_set(err, ERR_USAGE, "creel.db is empty: run 'creel init'");
     return schema_make(s, err);
 }

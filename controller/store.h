@@ -20,7 +20,8 @@
 
 struct store;
 
-#define HOST_NAME_SIZE 65
+#define HOST_NAME_SIZE  65
+#define CACHE_NAME_SIZE 65
 
 struct host_row {
     char name[HOST_NAME_SIZE]; /* [a-z0-9][a-z0-9.-]{0,63} */
@@ -34,8 +35,14 @@ struct host_row {
     char program[65], kernel[129], unenforceable_why[201];
     unsigned slots, unenforceable;
     bool rooted, memory_cleared;
-    uint64_t fence;            /* last one given out */
-    uint64_t added, last_seen; /* Unix seconds; 0 never */
+    bool disk_images;                        /* can make encrypted disks larger than its memory */
+    char disk_images_why[201];               /* why not */
+    unsigned landlock_abi;                   /* 0: none */
+    unsigned presets;                        /* 1u << enum egress_preset */
+    char images[WELCOME_NAMES_MAX * 65 + 1]; /* names with a space after each */
+    char reach[WELCOME_NAMES_MAX * 50 + 1];  /* likewise: networks that its gate may reach */
+    uint64_t fence;                          /* last one given out */
+    uint64_t added, last_seen;               /* Unix seconds; 0 never */
 };
 
 struct task_row {
@@ -49,12 +56,13 @@ struct task_row {
     uint8_t pack_sha256[32];
     struct strv setup, command, tests;
     struct policy policy;
-    char host[HOST_NAME_SIZE]; /* wanted: "" = any */
-    int state;                 /* enum task_state */
-    char reason[301];          /* why it waits, or why it ended so; for people, neutralised */
-    int code;                  /* once final: enum err_code, what `creel run` exits with */
-    bool cancel;               /* the operator wants it cancelled */
-    int review;                /* enum review_state */
+    char cache[CACHE_NAME_SIZE]; /* the operator's name of its dependency cache; "" none */
+    char host[HOST_NAME_SIZE];   /* wanted: "" = any */
+    int state;                   /* enum task_state */
+    char reason[301];            /* why it waits, or why it ended so; for people, neutralised */
+    int code;                    /* once final: enum err_code, what `creel run` exits with */
+    bool cancel;                 /* the operator wants it cancelled */
+    int review;                  /* enum review_state */
     uint64_t created_ms, updated_ms;
     /* the current (last) attempt; n == 0: none yet */
     unsigned attempt_n;
@@ -79,7 +87,11 @@ int store_host_get(struct store *s, const char *name, struct host_row *out, stru
 int store_host_list(struct store *s, struct host_row **ret, size_t *ret_n,
                     struct err *err); /* free() */
 int store_host_remove(struct store *s, const char *name, struct err *err);
-/* Records what a WELCOME said (program .. memory_cleared, last_seen), and with `pin` the runner key;
+/* Copies what a WELCOME said into a row: program .. reach. */
+void store_host_facts(const struct msg_welcome *w, struct host_row *h);
+/* Is there an image of that name, as its runner last said? */
+bool store_host_image(const struct host_row *h, const char *name);
+/* Records what a WELCOME said (store_host_facts, last_seen), and with `pin` the runner key;
  * without it a runner key that differs from the pinned one is -ERR_TRUST and changes nothing. */
 int store_host_seen(struct store *s, const char *name, const struct msg_welcome *w, bool pin,
                     struct err *err);
@@ -130,6 +142,28 @@ int store_task_imported(struct store *s, const char *id, const char *commit, str
 int store_task_wiped(struct store *s, const char *id, struct err *err);
 /* pending -> approved | rejected; the same decision again is success, the other -ERR_USAGE. */
 int store_task_review(struct store *s, const char *id, enum review_state to, struct err *err);
+
+/* Dependency caches: the operator's name for what was last kept under it on a host, by digest. They
+ * belong to a host key, as fences do. */
+struct cache_row {
+    char host[HOST_NAME_SIZE]; /* "" when that host is no longer enrolled */
+    char name[CACHE_NAME_SIZE];
+    char digest[65]; /* SHA-256 in hex */
+    char task[ID_SIZE];
+    uint64_t kept; /* Unix seconds */
+};
+/* Small letters, digits, '.', '_', '-', not beginning with '.' or '-', at most 64. */
+bool store_cache_name_valid(const char *name);
+/* The digest kept under a name for a host; "" when there is none. */
+int store_cache_get(struct store *s, const char *host, const char *name, char out[static 65],
+                    struct err *err);
+/* Records what a task left. Nothing when the host is no longer enrolled. */
+int store_cache_keep(struct store *s, const char *host, const char *name, const char *digest,
+                     const char *task, struct err *err);
+int store_cache_list(struct store *s, struct cache_row **ret, size_t *ret_n,
+                     struct err *err); /* free() */
+/* Forgets a name, on one host or (host NULL) on all; -ERR_USAGE when there is none. */
+int store_cache_remove(struct store *s, const char *host, const char *name, struct err *err);
 
 /* Free-form settings: store_meta_get appends nothing when absent. Keys: "heartbeat_ms", "engine_pid". */
 int store_meta_set(struct store *s, const char *key, const char *value, struct err *err);

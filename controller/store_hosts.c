@@ -25,6 +25,12 @@ static const struct column host_columns[] = {
     COLUMN(struct host_row, UINT, unenforceable),
     COLUMN(struct host_row, BOOL, rooted),
     COLUMN(struct host_row, BOOL, memory_cleared),
+    COLUMN(struct host_row, BOOL, disk_images),
+    COLUMN(struct host_row, TEXT, disk_images_why),
+    COLUMN(struct host_row, UINT, landlock_abi),
+    COLUMN(struct host_row, UINT, presets),
+    COLUMN(struct host_row, TEXT, images),
+    COLUMN(struct host_row, TEXT, reach),
     COLUMN(struct host_row, U64, added),
     COLUMN(struct host_row, U64, last_seen),
 };
@@ -182,30 +188,75 @@ int store_host_remove(struct store *s, const char *name, struct err *err)
     return store_end(s, rc, err);
 }
 
-static int seen_update(struct store *s, const char *name, const struct msg_welcome *w,
-                       struct err *err)
+/* Each name with a space after it: the wire's bounds make them fit. */
+static void names_fill(const struct strv *names, char *out, size_t size)
 {
-    struct query q;
-    int rc = query_init(&q, s,
-                        "UPDATE hosts SET program = ?, kernel = ?, unenforceable_why = ?,"
-                        " slots = ?, unenforceable = ?, rooted = ?, memory_cleared = ?,"
-                        " last_seen = ?, runner_key = ?, runner_key_known = 1 WHERE name = ?",
-                        err);
+    size_t at = 0;
 
+    out[0] = 0;
+    for (size_t i = 0; i < names->n; i++) {
+        size_t n = strlen(names->v[i]);
+        if (strchr(names->v[i], ' ') || n + 2 > size - at)
+            continue;
+        memcpy(out + at, names->v[i], n);
+        at += n;
+        out[at++] = ' ';
+        out[at] = 0;
+    }
+}
+
+void store_host_facts(const struct msg_welcome *w, struct host_row *h)
+{
+    memcpy(h->program, w->program, sizeof(h->program));
+    memcpy(h->kernel, w->kernel, sizeof(h->kernel));
+    memcpy(h->unenforceable_why, w->unenforceable_why, sizeof(h->unenforceable_why));
+    h->slots = w->slots > 0 ? (unsigned)w->slots : 0;
+    h->unenforceable = w->unenforceable;
+    h->rooted = w->rooted;
+    h->memory_cleared = w->memory_cleared;
+    h->disk_images = w->disk_images;
+    memcpy(h->disk_images_why, w->disk_images_why, sizeof(h->disk_images_why));
+    h->landlock_abi = w->landlock_abi > 0 ? (unsigned)w->landlock_abi : 0;
+    h->presets = w->presets;
+    names_fill(&w->images, h->images, sizeof(h->images));
+    names_fill(&w->reach, h->reach, sizeof(h->reach));
+}
+
+bool store_host_image(const struct host_row *h, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (const char *at = h->images; *at; at += strcspn(at, " ") + 1)
+        if (strcspn(at, " ") == n && memcmp(at, name, n) == 0)
+            return true;
+    return false;
+}
+
+static int seen_update(struct store *s, const char *name, const struct msg_welcome *w,
+                       struct host_row *h, struct err *err)
+{
+    struct query q = {0};
+    struct buf sql;
+    int rc;
+
+    store_host_facts(w, h);
+    memcpy(h->runner_key, w->runner_key, sizeof(h->runner_key));
+    h->runner_key_known = true;
+    h->last_seen = clock_wall_s();
+    buf_init(&sql, STORE_SQL_MAX);
+    buf_adds(&sql, "UPDATE hosts SET (");
+    columns_sql(host_columns, HOST_COLUMNS, false, &sql);
+    buf_adds(&sql, ") = (");
+    columns_sql(host_columns, HOST_COLUMNS, true, &sql);
+    buf_adds(&sql, ") WHERE name = ?");
+    rc = query_init(&q, s, buf_str(&sql), err);
     if (rc == 0) {
-        query_text(&q, w->program);
-        query_text(&q, w->kernel);
-        query_text(&q, w->unenforceable_why);
-        query_int(&q, w->slots > 0 ? w->slots : 0);
-        query_int(&q, w->unenforceable);
-        query_int(&q, w->rooted);
-        query_int(&q, w->memory_cleared);
-        query_int(&q, (int64_t)clock_wall_s());
-        query_blob(&q, w->runner_key, KEY_PUB_BYTES);
+        columns_bind(host_columns, HOST_COLUMNS, &q, h);
         query_text(&q, name);
         rc = query_run(&q, NULL, err);
     }
     query_done(&q);
+    buf_done(&sql);
     return rc;
 }
 
@@ -237,7 +288,7 @@ int store_host_seen(struct store *s, const char *name, const struct msg_welcome 
     rc = store_host_get(s, name, &h, err);
     if (rc == 0 && !pin)
         rc = runner_key_check(&h, w, err);
-    rc = rc < 0 ? rc : seen_update(s, name, w, err);
+    rc = rc < 0 ? rc : seen_update(s, name, w, &h, err);
     return store_end(s, rc, err);
 }
 

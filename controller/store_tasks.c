@@ -21,6 +21,7 @@ static const struct column task_columns[] = {
     COLUMN(struct task_row, U64, pack_bytes),
     COLUMN(struct task_row, BLOB, pack_sha256),
     COLUMN(struct task_row, TEXT, host),
+    COLUMN(struct task_row, TEXT, cache),
     COLUMN(struct task_row, INT, state),
     COLUMN(struct task_row, TEXT, reason),
     COLUMN(struct task_row, INT, code),

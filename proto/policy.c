@@ -86,6 +86,31 @@ void policy_done(struct policy *p)
     json_release(&policy_shape, p);
 }
 
+int policy_copy(struct policy *to, const struct policy *from)
+{
+    struct strv egress = {0};
+
+    if (strv_copy(&egress, &from->egress) < 0)
+        return -1;
+    policy_done(to);
+    *to = *from;
+    to->egress = egress;
+    return 0;
+}
+
+bool policy_same(const struct policy *a, const struct policy *b)
+{
+    if (a->egress.n != b->egress.n)
+        return false;
+    for (size_t i = 0; i < a->egress.n; i++)
+        if (strcmp(a->egress.v[i], b->egress.v[i]) != 0)
+            return false;
+    return memcmp(a->limits, b->limits, sizeof(a->limits)) == 0 &&
+           strcmp(a->image, b->image) == 0 && strcmp(a->cache, b->cache) == 0 &&
+           a->cache_keep == b->cache_keep && a->nested_userns == b->nested_userns &&
+           a->allow_unenforced == b->allow_unenforced;
+}
+
 static bool image_valid(const char *name)
 {
     return name[0] != '.' &&

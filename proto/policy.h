@@ -58,6 +58,9 @@ int policy_check(const struct policy *p, struct err *err);
  * sent 1 GiB, dns 10000. */
 void policy_init(struct policy *p);
 void policy_done(struct policy *p);
+/* `to` is zeroed or initialised; -1 out of memory, and `to` is as it was. */
+int policy_copy(struct policy *to, const struct policy *from);
+bool policy_same(const struct policy *a, const struct policy *b);
 /* "mem=2G,pids=512,wall=30m,cpu=2,disk=4G,log=64M": sets the named ones. K M G T are binary; wall
  * takes s m h; cpu takes decimals ("0.5"). Unknown names, out of range, repeats: -ERR_USAGE, and
  * nothing was set. */

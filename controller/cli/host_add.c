@@ -96,22 +96,14 @@ static int pin_wanted(const struct add_opts *o, char fpr[static KEY_FPR_SIZE], s
 
 static void row_fill(struct host_row *h, const struct host_target *t, const struct probe *seen)
 {
-    const struct msg_welcome *w = &seen->welcome;
-
     *h = (struct host_row){.port = t->port, .runner_key_known = true};
     snprintf(h->name, sizeof(h->name), "%s", t->name);
     snprintf(h->user, sizeof(h->user), "%s", t->user);
     snprintf(h->addr, sizeof(h->addr), "%s", t->addr);
     snprintf(h->host_key, sizeof(h->host_key), "%s", seen->host_key);
     memcpy(h->host_key_fpr, seen->host_key_fpr, sizeof(h->host_key_fpr));
-    memcpy(h->runner_key, w->runner_key, sizeof(h->runner_key));
-    memcpy(h->program, w->program, sizeof(h->program));
-    memcpy(h->kernel, w->kernel, sizeof(h->kernel));
-    memcpy(h->unenforceable_why, w->unenforceable_why, sizeof(h->unenforceable_why));
-    h->slots = w->slots > 0 ? (unsigned)w->slots : 0;
-    h->unenforceable = w->unenforceable;
-    h->rooted = w->rooted;
-    h->memory_cleared = w->memory_cleared;
+    memcpy(h->runner_key, seen->welcome.runner_key, sizeof(h->runner_key));
+    store_host_facts(&seen->welcome, h);
     h->added = h->last_seen = clock_wall_s();
 }
 

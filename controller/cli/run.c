@@ -36,7 +36,8 @@ static const struct opt options[] = {
      .kind = OPT_TEXT,
      .offset = offsetof(struct run_opts, host),
      .arg = "NAME",
-     .help = "where to run (default: $CREEL_HOST, else the only host)"},
+     .help =
+         "where to run (default: $CREEL_HOST, else the least busy that can enforce the limits)"},
     {.name = "title",
      .kind = OPT_TEXT,
      .offset = offsetof(struct run_opts, title),
@@ -58,13 +59,39 @@ static const struct opt options[] = {
      .kind = OPT_TEXT,
      .offset = offsetof(struct run_opts, limit),
      .arg = "LIMITS",
-     .help = "mem=2G,pids=512,wall=30m,cpu=2,disk=4G,log=64M: the ones to change"},
+     .help = "mem=2G,pids=512,wall=30m,cpu=2,disk=4G,log=64M,conns=10000,sent=1G,dns=10000: "
+             "the ones to change"},
     {.name = "allow-unenforced",
      .kind = OPT_TEXT,
      .offset = offsetof(struct run_opts, allow_unenforced),
      .arg = "LIMITS",
      .help = "mem,pids,...: run although the host cannot enforce these "
              "(default: $CREEL_ALLOW_UNENFORCED)"},
+    {.name = "egress",
+     .letter = 'e',
+     .kind = OPT_MANY,
+     .offset = offsetof(struct run_opts, egress),
+     .arg = "RULE",
+     .help = "what it may reach: NAME, NAME:PORT, *.SUFFIX or a preset (npm, apt, pip, cargo, go, "
+             "github); may be repeated, or a list with commas"},
+    {.name = "image",
+     .kind = OPT_TEXT,
+     .offset = offsetof(struct run_opts, image),
+     .arg = "NAME",
+     .help = "root file system to run in, one that the host has (default: the host's own /usr)"},
+    {.name = "nested-userns",
+     .kind = OPT_FLAG,
+     .offset = offsetof(struct run_opts, nested_userns),
+     .help = "let it make user namespaces, for agents with a sandbox of their own"},
+    {.name = "cache",
+     .kind = OPT_TEXT,
+     .offset = offsetof(struct run_opts, cache),
+     .arg = "NAME",
+     .help = "dependency cache to start with: what was last kept under NAME on the host"},
+    {.name = "trusted",
+     .kind = OPT_FLAG,
+     .offset = offsetof(struct run_opts, trusted),
+     .help = "you trust this task: keep its cache under that NAME for later ones"},
     {.name = "yes",
      .letter = 'y',
      .kind = OPT_FLAG,
@@ -89,7 +116,8 @@ struct run {
     struct paths paths;
     struct store *store;
     struct source source;
-    struct host_row host;
+    struct host_row *hosts; /* the one asked for, or all: then the engine chooses */
+    size_t nhosts;
     struct task_row row;
     struct run_view view;
     int engine; /* connected, or -1 */
@@ -99,27 +127,35 @@ struct run {
     struct err start_err;
 };
 
-static int host_choose(struct run *r, struct err *err)
+static int hosts_load(struct run *r, struct err *err)
 {
-    struct host_row *rows = NULL;
-    size_t n = 0;
     int rc;
 
-    if (r->spec.host[0])
-        return store_host_get(r->store, r->spec.host, &r->host, err);
-    rc = store_host_list(r->store, &rows, &n, err);
-    if (rc < 0)
-        return rc;
-    if (n == 1)
-        r->host = rows[0];
-    else if (n == 0)
+    if (r->spec.host[0]) {
+        r->hosts = calloc(1, sizeof(*r->hosts));
+        r->nhosts = 1;
+        return r->hosts ? store_host_get(r->store, r->spec.host, r->hosts, err)
+                        : err_set(err, ERR_FAIL, "out of memory");
+    }
+    rc = store_host_list(r->store, &r->hosts, &r->nhosts, err);
+    if (rc == 0 && r->nhosts == 0)
         rc = err_set(err, ERR_USAGE, "no host is enrolled: creel host add NAME USER@ADDRESS ...");
-    else
-        rc =
-            err_set(err, ERR_USAGE, "%zu hosts are enrolled: say which with --host NAME (%s, %s%s)",
-                    n, rows[0].name, rows[1].name, n > 2 ? ", ..." : "");
-    free(rows);
     return rc;
+}
+
+/* A cache is what one host has: its digest is part of what is shown and signed. */
+static int cache_choose(struct run *r, struct err *err)
+{
+    struct task_row *t = &r->row;
+
+    if (!r->spec.cache[0])
+        return 0;
+    if (r->nhosts > 1)
+        return err_set(err, ERR_USAGE,
+                       "caches are kept per host, and %zu are enrolled: say which, --host NAME",
+                       r->nhosts);
+    memcpy(t->cache, r->spec.cache, sizeof(t->cache));
+    return store_cache_get(r->store, r->hosts[0].name, t->cache, t->policy.cache, err);
 }
 
 static int lists_copy(struct run *r, struct err *err)
@@ -144,7 +180,8 @@ static int row_fill(struct run *r, struct err *err)
         run_spec_title(&r->spec, t->title);
     memcpy(t->repo, r->source.repo, sizeof(t->repo));
     memcpy(t->base, r->source.base, sizeof(t->base));
-    memcpy(t->host, r->host.name, sizeof(t->host));
+    if (r->nhosts == 1)
+        memcpy(t->host, r->hosts[0].name, sizeof(t->host));
     snprintf(t->branch, sizeof(t->branch), "creel/%s", t->id);
     t->state = TASK_QUEUED;
     t->outcome = -1;
@@ -156,8 +193,9 @@ static int prepare(struct run *r, struct err *err)
     int rc = source_open(r->spec.repo[0] ? r->spec.repo : ".",
                          r->spec.base[0] ? r->spec.base : NULL, &r->source, err);
 
-    rc = rc < 0 ? rc : host_choose(r, err);
+    rc = rc < 0 ? rc : hosts_load(r, err);
     rc = rc < 0 ? rc : run_spec_policy(&r->spec, &r->row.policy, err);
+    rc = rc < 0 ? rc : cache_choose(r, err);
     return rc < 0 ? rc : row_fill(r, err);
 }
 
@@ -174,7 +212,7 @@ static int plan_event(struct run *r, struct err *err)
     emit_text(b, "base_name", r->source.base_name);
     emit_bool(b, "dirty", r->source.dirty);
     emit_text(b, "branch", r->row.branch);
-    emit_text(b, "host", r->host.name);
+    emit_text(b, "host", r->row.host);
     emit_strs(b, "setup", &r->row.setup);
     emit_strs(b, "command", &r->row.command);
     emit_strs(b, "tests", &r->row.tests);
@@ -182,8 +220,15 @@ static int plan_event(struct run *r, struct err *err)
     for (int i = 0; i < LIMIT_COUNT; i++)
         emit_uint(b, limit_names[i], r->row.policy.limits[i]);
     emit_close(b, '}');
-    emit_limit_names(b, "unenforceable", r->host.unenforceable);
+    if (r->nhosts == 1)
+        emit_limit_names(b, "unenforceable", r->hosts[0].unenforceable);
     emit_limit_names(b, "allow_unenforced", r->row.policy.allow_unenforced);
+    emit_strs(b, "egress", &r->row.policy.egress);
+    emit_text(b, "image", r->row.policy.image);
+    emit_bool(b, "nested_userns", r->row.policy.nested_userns);
+    emit_text(b, "cache", r->row.cache);
+    emit_text(b, "cache_sha256", r->row.policy.cache);
+    emit_bool(b, "trusted", r->row.policy.cache_keep);
     return run_event_end(&r->view, err);
 }
 
@@ -384,8 +429,8 @@ static int print_id(struct run *r, struct err *err)
 
 static int go(struct run *r, struct err *err)
 {
-    struct plan plan = {&r->source, &r->host, &r->row};
     int rc = prepare(r, err);
+    struct plan plan = {&r->source, r->hosts, r->nhosts, &r->row};
 
     rc = rc < 0 ? rc : plan_check(&plan, err);
     rc = rc < 0 ? rc : plan_show(r, &plan, err);
@@ -425,6 +470,7 @@ static int run(struct cli *cli, void *opts, char **args, size_t nargs, struct er
     fd_close(&r->engine);
     run_view_done(&r->view);
     task_row_done(&r->row);
+    free(r->hosts);
     run_spec_done(&r->spec);
     free(r);
     return rc;
@@ -436,14 +482,22 @@ const struct cmd cmd_run = {
     .summary = "Run a command on a host and bring back its patch.",
     .help =
         "The command runs in a jail on the host, in a copy of the repository's commit, with no\n"
-        "network but loopback. Its words are taken as they are; for a shell line say sh -c '...'.\n"
+        "network but loopback unless --egress names what it may reach. Its words are taken as\n"
+        "they are; for a shell line say sh -c '...'.\n"
         "The plan is shown first and asked about; Ctrl-C later detaches, the task goes on.\n"
         "The task's stdout comes to stdout, its stderr and all else to stderr.\n\n"
         "TASK.json: {\"command\":[...]} and, as wanted, \"repo\", \"base\", \"host\", \"title\",\n"
         "\"setup\":[...], \"tests\":[...], \"limits\":\"mem=4G\", \"allow_unenforced\":\"cpu\",\n"
-        "\"egress\":[...]. Flags win over it; no other keys are taken.\n\n"
+        "\"egress\":[...], \"image\", \"cache\", \"trusted\":true, \"nested_userns\":true. Flags "
+        "win over\n"
+        "it; no other keys are taken.\n\n"
+        "A rule is a host's name (ports 80 and 443), NAME:PORT, *.SUFFIX, or a preset, which the\n"
+        "host resolves from its package managers' own configuration. Every connection is\n"
+        "recorded: creel show ID --egress lists them, with the flag that would allow each\n"
+        "denied one.\n\n"
         "  creel run --test 'make check' -- sh -c 'sed -i s/teh/the/ README'\n"
-        "  creel run --limit mem=8G,wall=2h --host big -- ./agent.sh\n\n"
+        "  creel run --limit mem=8G,wall=2h --host big -- ./agent.sh\n"
+        "  creel run --egress npm,api.example.org --cache npm -- npm test\n\n"
         "exit status: 0 succeeded, 5 command or tests failed, 3 cancelled or timed out, 7 "
         "refused,\n"
         "6 host unreachable or lost, 4 keys or signatures wrong, 130 detached\n",

@@ -24,6 +24,10 @@ static const struct json_field spec_fields[] = {
     JSON_ROW(struct run_spec, TEXT, limits, .optional = true),
     JSON_ROW(struct run_spec, TEXT, allow_unenforced, .optional = true),
     JSON_ROW(struct run_spec, STRS, egress, .optional = true),
+    JSON_ROW(struct run_spec, TEXT, image, .optional = true),
+    JSON_ROW(struct run_spec, BOOL, nested_userns, .optional = true),
+    JSON_ROW(struct run_spec, TEXT, cache, .optional = true),
+    JSON_ROW(struct run_spec, BOOL, trusted, .optional = true),
     JSON_END,
 };
 static const struct json_shape spec_shape = {.size = sizeof(struct run_spec),
@@ -84,6 +88,37 @@ static int list_over(const struct strv *given, struct strv *to, struct err *err)
     return strv_copy(to, given) < 0 ? err_set(err, ERR_FAIL, "out of memory") : 0;
 }
 
+/* "npm,example.org" is two rules. An empty one is left for the policy's check to refuse. */
+static int rules_add(const char *given, struct strv *to, struct err *err)
+{
+    char rule[DNS_NAME_SIZE + 16];
+
+    for (;; given++) {
+        size_t n = strcspn(given, ",");
+        if (n >= sizeof(rule))
+            return err_set(err, ERR_USAGE, "--egress: '%.64s...' is too long for a host name",
+                           given);
+        memcpy(rule, given, n);
+        rule[n] = 0;
+        if (strv_add(to, rule) < 0)
+            return err_set(err, ERR_FAIL, "out of memory");
+        given += n;
+        if (!*given)
+            return 0;
+    }
+}
+
+static int rules_over(const struct strv *given, struct strv *to, struct err *err)
+{
+    int rc = 0;
+
+    if (given->n > 0)
+        strv_done(to);
+    for (size_t i = 0; rc == 0 && i < given->n; i++)
+        rc = rules_add(given->v[i], to, err);
+    return rc;
+}
+
 static const char *or_env(const char *given, const char *in_file, const char *name)
 {
     const char *v = getenv(name);
@@ -104,6 +139,11 @@ static int overlay(const struct run_opts *o, struct run_spec *s, struct err *err
     rc = rc < 0 ? rc
                 : text_over(allow, s->allow_unenforced, sizeof(s->allow_unenforced),
                             "--allow-unenforced", err);
+    s->nested_userns |= o->nested_userns;
+    s->trusted |= o->trusted;
+    rc = rc < 0 ? rc : text_over(o->image, s->image, sizeof(s->image), "--image", err);
+    rc = rc < 0 ? rc : text_over(o->cache, s->cache, sizeof(s->cache), "--cache", err);
+    rc = rc < 0 ? rc : rules_over(&o->egress, &s->egress, err);
     rc = rc < 0 ? rc : list_over(&o->setup, &s->setup, err);
     return rc < 0 ? rc : list_over(&o->test, &s->tests, err);
 }
@@ -116,6 +156,14 @@ static int spec_check(const struct run_spec *s, struct err *err)
         return err_set(err, ERR_USAGE, "the command has over %d words", TASK_ARGS_MAX);
     if (s->tests.n > TASK_TESTS_MAX || s->setup.n > TASK_TESTS_MAX)
         return err_set(err, ERR_USAGE, "over %d setup or test lines", TASK_TESTS_MAX);
+    if (s->cache[0] && !store_cache_name_valid(s->cache))
+        return err_set(err, ERR_USAGE,
+                       "'%s' is not a cache's name: small letters, digits, '.', '_', '-'",
+                       s->cache);
+    if (s->trusted && !s->cache[0])
+        return err_set(
+            err, ERR_USAGE,
+            "--trusted keeps what the task leaves in its cache: say which, --cache NAME");
     return 0;
 }
 
@@ -149,6 +197,9 @@ int run_spec_policy(const struct run_spec *s, struct policy *out, struct err *er
         rc = policy_allow_unenforced(out, s->allow_unenforced, err);
     if (rc == 0 && strv_copy(&out->egress, &s->egress) < 0)
         rc = err_set(err, ERR_FAIL, "out of memory");
+    memcpy(out->image, s->image, sizeof(out->image));
+    out->nested_userns = s->nested_userns;
+    out->cache_keep = s->trusted;
     return rc < 0 ? rc : policy_check(out, err);
 }
 

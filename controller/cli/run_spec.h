@@ -5,14 +5,16 @@
 #include "controller/cli/cmd.h"
 
 struct run_opts {
-    const char *repo, *base, *host, *title, *limit, *allow_unenforced;
-    struct strv setup, test;
-    bool json, yes, detach;
+    const char *repo, *base, *host, *title, *limit, *allow_unenforced, *image, *cache;
+    struct strv setup, test, egress;
+    bool json, yes, detach, trusted, nested_userns;
 };
 
 struct run_spec {
     char repo[PATH_MAX], base[1024], host[HOST_NAME_SIZE], title[201];
     char limits[256], allow_unenforced[256]; /* text forms, as the flags take them */
+    char image[65], cache[CACHE_NAME_SIZE];
+    bool trusted, nested_userns;
     struct strv setup, command, tests, egress;
 };
 
@@ -21,7 +23,7 @@ struct run_spec {
 int run_spec_make(const struct cli *cli, const struct run_opts *o, char **args, size_t nargs,
                   struct run_spec *out, struct err *err);
 void run_spec_done(struct run_spec *s);
-/* The policy that a spec asks for. */
+/* The policy that a spec asks for; which digest its cache has, only the store knows. */
 int run_spec_policy(const struct run_spec *s, struct policy *out, struct err *err);
 /* A title when none was given: the command's words, cut. */
 void run_spec_title(const struct run_spec *s, char out[static 201]);

@@ -104,6 +104,15 @@ static void asked_text(const struct task_row *t, struct buf *b)
         limit_format((enum limit)i, t->policy.limits[i], b);
     }
     buf_addc(b, '\n');
+    for (size_t i = 0; i < t->policy.egress.n; i++)
+        row(b, "network", t->policy.egress.v[i]);
+    row(b, "image", t->policy.image);
+    if (t->policy.nested_userns)
+        row(b, "", "it may make user namespaces");
+    if (t->cache[0])
+        buf_addf(b, "  cache     %s %.12s%s\n", t->cache,
+                 t->policy.cache[0] ? t->policy.cache : "(empty)",
+                 t->policy.cache_keep ? ", trusted" : "");
     if (t->attempt_n)
         buf_addf(b, "  attempt   %u on %s, fence %llu\n", t->attempt_n, t->attempt_host,
                  (unsigned long long)t->fence);

@@ -17,6 +17,63 @@ teardown() { e2e_logs; }
     says "$REPO" "$(git -C "$REPO" rev-parse --short=7 HEAD)" 'test -f hello.txt' "$CREEL_HOST"
 }
 
+# planned ARG... : the plan alone. Without --yes and without a terminal nothing goes further.
+planned()
+{
+    creel run --repo "$REPO" "$@" </dev/null
+}
+
+@test "what it may reach, its image, cache and namespaces stand in the plan" {
+    exits 2 planned --egress npm,example.org:8443 --egress '*.example.net' --image debian-12 --nested-userns --cache deps --trusted -- true
+    says "npm  (preset: what the host's npm is set up to use)" 'example.org:8443  (port 8443)' \
+        '*.example.net  (every name below it, ports 80 and 443)' 'image         debian-12; the host did not have it' \
+        'may make user namespaces' 'deps, empty: none was kept on this host yet; TRUSTED' 'conns 10000' 'add --yes'
+    exits 2 planned -- true
+    says 'none but loopback'
+    [[ "$output" != *namespaces* ]]
+}
+
+@test "wrong rules, caches and trust: exit 2, one clear line" {
+    local rule
+    for rule in 127.0.0.1 example.org, '*.com' Example.org https://example.org example.org:0 localhost 'a b.org' npm,npm; do
+        exits 2 planned --egress "$rule" -- true
+        one_line
+        says egress
+    done
+    exits 2 planned --cache ../up -- true
+    one_line
+    exits 2 planned --trusted -- true
+    one_line
+    says --cache
+    exits 2 planned --image ../etc -- true
+    one_line
+    says image
+    exits 2 creel cache rm none
+    one_line
+    says 'creel cache ls'
+    exits 0 creel cache ls --json
+    [ "$(jq -c .caches <<<"$output")" = '[]' ]
+}
+
+@test "a task file names the same rules, and flags win over it" {
+    printf '{"command":["true"],"egress":["example.org"],"image":"a","cache":"b","trusted":true,"nested_userns":true}' >"$BATS_TEST_TMPDIR/t.json"
+    exits 2 planned "$BATS_TEST_TMPDIR/t.json"
+    says 'example.org  (ports 80 and 443)' 'image         a;' 'b, empty' TRUSTED 'may make user namespaces'
+    exits 2 planned --egress example.net "$BATS_TEST_TMPDIR/t.json"
+    says 'example.net  (ports'
+    [[ "$output" != *example.org* ]]
+}
+
+@test "without --host the engine chooses among those that can" {
+    creel host add second "$(throwaway_address "$E2E")" --host-key "$E2E/host/host_key.pub"
+    CREEL_HOST='' exits 0 task -- true
+    says 'the least busy of 2 that can enforce the limits' 'second'
+    CREEL_HOST='' exits 2 planned --cache deps -- true
+    one_line
+    says --host
+    creel host rm second --force
+}
+
 @test "a command that fails: exit 5, its tests still run" {
     exits 5 task --test 'echo the-test-ran' -- sh -c 'exit 3'
     says the-test-ran

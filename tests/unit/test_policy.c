@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "proto/policy.h"
+#include "tests/unit/doc_samples.h"
 
 static void defaults_are_in_range(void **state)
 {
@@ -260,9 +261,39 @@ static void document_round_trip(void **state)
     buf_done(&b);
 }
 
+static void copies_are_the_same_and_stand_alone(void **state)
+{
+    struct policy a, b = {0};
+
+    sample_policy(&a);
+    assert_int_equal(policy_copy(&b, &a), 0);
+    assert_true(policy_same(&a, &b));
+    b.egress.v[1][0] = '#';
+    assert_false(policy_same(&a, &b));
+    assert_int_equal(policy_copy(&b, &a), 0);
+    assert_true(policy_same(&a, &b));
+    b.limits[LIMIT_DNS]++;
+    assert_false(policy_same(&a, &b));
+    b.limits[LIMIT_DNS]--;
+    b.nested_userns = false;
+    assert_false(policy_same(&a, &b));
+    b.nested_userns = true;
+    b.cache_keep = false;
+    assert_false(policy_same(&a, &b));
+    b.cache_keep = true;
+    b.cache[0] = 'd';
+    assert_false(policy_same(&a, &b));
+    b.cache[0] = a.cache[0];
+    b.image[0] = 0;
+    assert_false(policy_same(&a, &b));
+    policy_done(&a);
+    policy_done(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(copies_are_the_same_and_stand_alone),
         cmocka_unit_test(defaults_are_in_range),
         cmocka_unit_test(limits_are_read),
         cmocka_unit_test(bad_limits_are_refused_whole),

@@ -52,6 +52,9 @@ static void sample_host(struct host_row *h, const char *name)
                            .slots = 3,
                            .rooted = true,
                            .unenforceable = LIMIT_BIT(LIMIT_MEM) | LIMIT_BIT(LIMIT_CPU),
+                           .disk_images = true,
+                           .landlock_abi = 4,
+                           .presets = 1u << PRESET_GO,
                            .added = 1700000000,
                            .last_seen = 1700000001};
     snprintf(h->name, sizeof(h->name), "%s", name);
@@ -62,6 +65,9 @@ static void sample_host(struct host_row *h, const char *name)
     SET(h->program, "creel-runner 0.1.0");
     SET(h->kernel, "Linux 6.1");
     SET(h->unenforceable_why, "no cgroup v2");
+    SET(h->disk_images_why, "x");
+    SET(h->images, "debian-12 node ");
+    SET(h->reach, "10.0.0.0/8 ");
     sample_bytes(h->runner_key, sizeof(h->runner_key), 9);
 }
 
@@ -82,6 +88,7 @@ static void row_make(struct task_row *t, const char *id)
     strv_add(&t->command, "echo 'it''s \"x\"'\n\texit 1");
     strv_add(&t->tests, "make check");
     sample_policy(&t->policy);
+    SET(t->cache, "npm");
 }
 
 static void add(struct fixture *f, const char *id)
@@ -159,11 +166,102 @@ static void another_runner_key_is_not_believed(void **state)
     assert_string_equal(h.program, "creel-runner 9");
     assert_memory_equal(h.runner_key, w.runner_key, sizeof(h.runner_key));
     assert_int_equal(h.slots, 7);
+    assert_int_equal(h.landlock_abi, 0);
+    assert_string_equal(h.images, "");
     assert_true(h.memory_cleared);
     assert_true(h.last_seen > 1700000001);
     assert_ok(store_host_key(f->s, "box", "ssh-rsa BBBB", &err));
     assert_ok(store_host_get(f->s, "box", &h, &err));
     assert_string_equal(h.host_key, "ssh-rsa BBBB");
+}
+
+static void what_hosts_tell_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_welcome w = {.slots = 1, .landlock_abi = 6, .presets = 1u << PRESET_NPM};
+    char name[65];
+    struct host_row h;
+
+    host_there(f);
+    SET(w.disk_images_why, "no loop devices");
+    memset(name, 'x', 64);
+    name[64] = 0;
+    for (int i = 0; i < WELCOME_NAMES_MAX - 1; i++) {
+        assert_int_equal(strv_add(&w.images, name), 0);
+        assert_int_equal(strv_add(&w.reach, "fd00::/8"), 0);
+    }
+    assert_int_equal(strv_add(&w.images, "last"), 0);
+    assert_int_equal(strv_add(&w.reach, "not one word"), 0);
+    assert_ok(store_host_seen(f->s, "box", &w, true, &err));
+    assert_ok(store_host_get(f->s, "box", &h, &err));
+    assert_false(h.disk_images);
+    assert_string_equal(h.disk_images_why, "no loop devices");
+    assert_int_equal(h.landlock_abi, 6);
+    assert_int_equal(h.presets, 1u << PRESET_NPM);
+    assert_true(store_host_image(&h, "last") && store_host_image(&h, name));
+    assert_false(store_host_image(&h, "las") || store_host_image(&h, "lastx"));
+    assert_false(store_host_image(&h, "") || store_host_image(&h, " "));
+    assert_int_equal(strlen(h.reach), (WELCOME_NAMES_MAX - 1) * 9);
+    strv_done(&w.images);
+    strv_done(&w.reach);
+}
+
+#define DIGEST_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define DIGEST_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
+static void caches_belong_to_a_host(void **state)
+{
+    struct fixture *f = *state;
+    struct cache_row *rows;
+    struct host_row h;
+    char digest[65];
+    size_t n;
+
+    host_there(f);
+    sample_host(&h, "other");
+    SET(h.host_key_fpr, SAMPLE_FPR_B);
+    assert_ok(store_host_put(f->s, &h, &err));
+    assert_ok(store_cache_get(f->s, "box", "npm", digest, &err));
+    assert_string_equal(digest, "");
+    assert_ok(store_cache_keep(f->s, "box", "npm", DIGEST_A, SAMPLE_ID, &err));
+    assert_ok(store_cache_keep(f->s, "box", "npm", DIGEST_B, SAMPLE_ID, &err));
+    assert_ok(store_cache_keep(f->s, "other", "npm", DIGEST_A, SAMPLE_ID, &err));
+    assert_ok(store_cache_keep(f->s, "gone", "npm", DIGEST_A, SAMPLE_ID, &err));
+    assert_ok(store_cache_get(f->s, "box", "npm", digest, &err));
+    assert_string_equal(digest, DIGEST_B);
+    assert_ok(store_cache_get(f->s, "other", "npm", digest, &err));
+    assert_string_equal(digest, DIGEST_A);
+    assert_ok(store_cache_list(f->s, &rows, &n, &err));
+    assert_int_equal(n, 2);
+    assert_string_equal(rows[0].host, "box");
+    assert_string_equal(rows[0].task, SAMPLE_ID);
+    assert_true(rows[0].kept > 1700000000);
+    free(rows);
+    /* the machine, not its name, has the cache */
+    assert_ok(store_host_remove(f->s, "box", &err));
+    assert_ok(store_cache_list(f->s, &rows, &n, &err));
+    assert_int_equal(n, 2);
+    assert_string_equal(rows[0].host, "");
+    free(rows);
+    host_there(f);
+    assert_ok(store_cache_get(f->s, "box", "npm", digest, &err));
+    assert_string_equal(digest, DIGEST_B);
+    assert_ok(store_cache_remove(f->s, "box", "npm", &err));
+    assert_says(store_cache_remove(f->s, "box", "npm", &err), "no cache 'npm' on host box");
+    assert_ok(store_cache_get(f->s, "box", "npm", digest, &err));
+    assert_string_equal(digest, "");
+    assert_ok(store_cache_remove(f->s, NULL, "npm", &err));
+    assert_says(store_cache_remove(f->s, NULL, "npm", &err), "no cache 'npm'");
+}
+
+static void cache_names_are_checked(void **state)
+{
+    static const char *const bad[] = {"", "A", "a b", "-a", ".", "../x", "a/b", "a\n"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_false(store_cache_name_valid(bad[i]));
+    assert_true(store_cache_name_valid("npm") && store_cache_name_valid("pip_3.11"));
 }
 
 #define ID_A "01jdq7z4m2r8k5t3w9x1y6b0ca"
@@ -193,9 +291,8 @@ static void tasks_come_back(void **state)
     same_list(&out.setup, &in.setup);
     same_list(&out.command, &in.command);
     same_list(&out.tests, &in.tests);
-    same_list(&out.policy.egress, &in.policy.egress);
-    assert_memory_equal(out.policy.limits, in.policy.limits, sizeof(in.policy.limits));
-    assert_int_equal(out.policy.allow_unenforced, in.policy.allow_unenforced);
+    assert_true(policy_same(&out.policy, &in.policy));
+    assert_string_equal(out.cache, "npm");
     assert_int_equal(out.state, TASK_QUEUED);
     assert_int_equal(out.outcome, -1);
     assert_int_equal(out.attempt_n, 0);
@@ -550,6 +647,68 @@ static void a_newer_schema_is_refused(void **state)
     assert_says(store_open(f->path, false, &s, &err), "newer creel");
 }
 
+/* What a state directory of the first release held, host and task in it. */
+static void an_older_database_is_brought_up(void **state)
+{
+    static const char first[] =
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
+        "CREATE TABLE hosts (name TEXT PRIMARY KEY, user TEXT NOT NULL, addr TEXT NOT NULL,"
+        " port INTEGER NOT NULL, host_key TEXT NOT NULL, host_key_fpr TEXT NOT NULL,"
+        " runner_key_known INTEGER NOT NULL, runner_key BLOB NOT NULL, program TEXT NOT NULL,"
+        " kernel TEXT NOT NULL, unenforceable_why TEXT NOT NULL, slots INTEGER NOT NULL,"
+        " unenforceable INTEGER NOT NULL, rooted INTEGER NOT NULL, memory_cleared INTEGER NOT NULL,"
+        " added INTEGER NOT NULL, last_seen INTEGER NOT NULL) STRICT;"
+        "CREATE TABLE fences (host_key_fpr TEXT PRIMARY KEY, last INTEGER NOT NULL) STRICT,"
+        " WITHOUT ROWID;"
+        "CREATE TABLE tasks (id TEXT PRIMARY KEY, title TEXT NOT NULL, repo TEXT NOT NULL,"
+        " base TEXT NOT NULL, root TEXT NOT NULL, branch TEXT NOT NULL, pack TEXT NOT NULL,"
+        " pack_bytes INTEGER NOT NULL, pack_sha256 BLOB NOT NULL, host TEXT NOT NULL,"
+        " state INTEGER NOT NULL, reason TEXT NOT NULL, code INTEGER NOT NULL,"
+        " cancel INTEGER NOT NULL, review INTEGER NOT NULL, created_ms INTEGER NOT NULL,"
+        " updated_ms INTEGER NOT NULL, attempt_n INTEGER NOT NULL, imported INTEGER NOT NULL,"
+        " commit_oid TEXT NOT NULL, work TEXT NOT NULL, policy TEXT NOT NULL) STRICT;"
+        "CREATE TABLE attempts (task TEXT NOT NULL REFERENCES tasks (id), n INTEGER NOT NULL,"
+        " attempt_host TEXT NOT NULL, fence INTEGER NOT NULL, runner_key BLOB NOT NULL,"
+        " leased_ms INTEGER NOT NULL, sent INTEGER NOT NULL DEFAULT 0,"
+        " log_bytes INTEGER NOT NULL DEFAULT 0, result_stored INTEGER NOT NULL DEFAULT 0,"
+        " outcome INTEGER NOT NULL DEFAULT -1, wiped INTEGER NOT NULL DEFAULT 0,"
+        " PRIMARY KEY (task, n)) STRICT, WITHOUT ROWID;"
+        "INSERT INTO hosts VALUES ('box', 'u', 'a', 22, '', 'SHA256:x', 1, zeroblob(32), 'p', 'k',"
+        " '', 1, 0, 1, 0, 1700000000, 1700000000);"
+        "INSERT INTO tasks VALUES ('" ID_A "', 't', '/r', '" SAMPLE_BASE "', '" SAMPLE_ROOT "',"
+        " 'creel/" ID_A "', 'p', 1, zeroblob(32), 'box', 0, '', 0, 0, 0, 1, 1, 0, 0, '',"
+        " '{\"setup\":[],\"command\":[\"true\"],\"tests\":[]}',"
+        " '{\"limits\":{\"mem_bytes\":\"2147483648\",\"pids\":\"512\",\"cpu_milli\":\"1500\","
+        "\"wall_ms\":\"1800000\",\"disk_bytes\":\"4294967296\",\"log_bytes\":\"67108864\"},"
+        "\"egress\":[],\"allow_unenforced\":[\"pids\"]}');"
+        "PRAGMA user_version = 1;";
+    struct fixture *f = *state;
+    struct policy defaults;
+    struct task_row t;
+    struct host_row h;
+    char path[128];
+    sqlite3 *db;
+    struct store *s;
+
+    snprintf(path, sizeof(path), "%s/old.db", f->dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, first, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    for (int i = 0; i < 2; i++) { /* the second time there is nothing left to do */
+        assert_ok(store_open(path, false, &s, &err));
+        assert_ok(store_host_get(s, "box", &h, &err));
+        assert_string_equal(h.images, "");
+        assert_ok(store_task_get(s, ID_A, &t, &err));
+        policy_init(&defaults);
+        defaults.limits[LIMIT_CPU] = 1500;
+        defaults.allow_unenforced = LIMIT_BIT(LIMIT_PIDS);
+        assert_true(policy_same(&t.policy, &defaults));
+        assert_string_equal(t.cache, "");
+        task_row_done(&t);
+        store_close(s);
+    }
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -573,6 +732,10 @@ int main(void)
         CASE(many_writers),
         CASE(other_files_are_refused),
         CASE(a_newer_schema_is_refused),
+        CASE(an_older_database_is_brought_up),
+        CASE(what_hosts_tell_is_kept),
+        CASE(caches_belong_to_a_host),
+        cmocka_unit_test(cache_names_are_checked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
