@@ -98,6 +98,12 @@ static int take_port(const char *text, size_t *n, uint16_t *ret)
     return 0;
 }
 
+/* The ports of the gate's own doors (runner/gate.h), where no second listener can be. */
+static bool port_reserved(uint16_t port)
+{
+    return port == 53 || port == 3128 || port == 4100;
+}
+
 int egress_parse(const char *text, struct egress_rule *out, struct err *err)
 {
     size_t n = strlen(text);
@@ -112,6 +118,10 @@ int egress_parse(const char *text, struct egress_rule *out, struct err *err)
     if (take_port(text, &n, &out->port) < 0)
         return err_set(err, ERR_USAGE, "egress: '%.64s': a port is 1 to 65535, as in name:8443",
                        text);
+    if (port_reserved(out->port))
+        return err_set(err, ERR_USAGE,
+                       "egress: '%.64s': in a jail the ports 53, 3128 and 4100 are the gate's own",
+                       text);
     if (n > 2 && text[0] == '*' && text[1] == '.') {
         out->kind = EGRESS_SUFFIX;
         text += 2;
@@ -122,7 +132,7 @@ int egress_parse(const char *text, struct egress_rule *out, struct err *err)
         return err_set(err, ERR_USAGE,
                        "egress: '%.64s' is not a host name: write example.org, *.example.org, "
                        "example.org:8443, or a preset (npm, apt, pip, cargo, go, github), in lower "
-                       "case; addresses cannot be named",
+                       "case and other scripts as xn--; addresses cannot be named",
                        text);
     return 0;
 }

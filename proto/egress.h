@@ -6,7 +6,8 @@
  *   *.SUFFIX      every host below SUFFIX, not SUFFIX itself; also with :PORT
  *   PRESET        npm, apt, pip, cargo, go, github: the runner's host resolves it (runner/presets.h)
  *
- * Rules name hosts, never addresses. Pure: no resolver, no sockets.
+ * Rules name hosts, never addresses. The ports 53, 3128 and 4100 are the gate's own in a jail and cannot
+ * be named. Pure: no resolver, no sockets.
  */
 #ifndef PROTO_EGRESS_H
 #define PROTO_EGRESS_H
