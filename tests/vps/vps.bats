@@ -1,46 +1,18 @@
 # On a real VPS (Debian 12, systemd, cgroup v2, under QEMU): what deploy/install makes is a host on
 # which every limit is enforced, and of which nothing is left after a task but the record.
 load ../lib/e2e
-
-vps()
-{
-    python3 "$CREEL_ROOT/tests/vps/vps" "$@"
-}
-
-on_vps()
-{
-    vps ssh "$VPS" "$@"
-}
+load ../lib/vps
 
 setup_file()
 {
-    E2E=$(mktemp -d "${TMPDIR:-/tmp}/creel-vps.XXXXXX")
-    export E2E REPO="$E2E/repo" CREEL_STATE="$E2E/state" CREEL_HOST=vps CREEL_PAGER=cat VPS="creel-$$"
-    export PATH="$THROWAWAY_BIN/controller:$PATH"
-    unset CREEL_ALLOW_UNENFORCED
-    e2e_git_env
-    make_repo "$REPO"
-    vps up "$VPS" 3>&-
-    VPS_DIR=${CREEL_VPS_DIR:-$HOME/.cache/creel-vps-test}/$VPS
-    export VPS_DIR
-    creel init >"$E2E/init.log"
-    mkdir "$E2E/kit"
-    cp -R "$CREEL_ROOT/deploy" "$THROWAWAY_BIN/runner/creel-runner" "$THROWAWAY_BIN/runner/creel-runner-tree" "$E2E/kit/"
-    strip "$E2E/kit/creel-runner" "$E2E/kit/creel-runner-tree"
-    creel key show --ssh >"$E2E/kit/controllers"
-    creel key show --login >"$E2E/kit/login.pub"
-    vps put "$VPS" "$E2E/kit" /root/kit
-    on_vps 'cd /root/kit && sh deploy/install --bin . --controllers controllers --login login.pub'
-    throwaway_wait 20 creel host add vps "creel@127.0.0.1:$(cat "$VPS_DIR/port")" --host-key "$VPS_DIR/host_key.pub"
+    vps_host_up
     creel serve --stop
     remains | sort >"$E2E/remains"
 }
 
 teardown_file()
 {
-    creel serve --stop >/dev/null 2>&1 || true
-    [ -n "${CREEL_E2E_KEEP:-}" ] || vps down "$VPS"
-    [ -n "${CREEL_E2E_KEEP:-}" ] || rm -rf "$E2E"
+    vps_host_down
 }
 
 teardown()
