@@ -120,6 +120,27 @@ static int make_keeper(const struct cell_setup *setup, struct cell *c, struct er
     return rc;
 }
 
+/* A disk that memory cannot hold is an image where the host can make one. */
+static int make_image(const struct cell_setup *setup, uid_t owner, struct cell *c, struct err *err)
+{
+    const uint64_t *limits = setup->task->policy.limits;
+    if (!setup->disks || setup->disks->dir < 0 ||
+        disk_fits_memory(limits[LIMIT_DISK], limits[LIMIT_MEM]))
+        return 0;
+    int rc = disk_image_make(setup->disks, limits[LIMIT_DISK], owner, owner, &c->image, err);
+    c->on_image = rc == 0;
+    return rc;
+}
+
+/* Orders the room to be made, and gives the keeper the disk for its own: with the keeper it goes. */
+static int send_go(struct cell *c, struct err *err)
+{
+    struct cell_msg msg = {.op = CELL_GO};
+    int rc = fdpass_send(c->ctl, &msg, sizeof msg, &c->image.mount, c->on_image, err);
+    fd_close(&c->image.mount);
+    return rc;
+}
+
 int cell_open(const struct cell_setup *setup, struct cell *out, int *ret_pack, struct err *err)
 {
     struct cell c = CELL_NONE;
@@ -130,21 +151,23 @@ int cell_open(const struct cell_setup *setup, struct cell *out, int *ret_pack, s
     int rc =
         cgroup_open(setup->cgroups, setup->slot, setup->task->policy.limits, owner, &c.cgroup, err);
     if (rc == 0)
+        rc = make_image(setup, owner, &c, err);
+    if (rc == 0)
         rc = make_keeper(setup, &c, err);
     if (rc == 0)
-        rc = send_op(&c, CELL_GO, 0, err);
+        rc = send_go(&c, err);
     if (rc == 0)
         rc = await(&c, CELL_READY, &msg, fds, &nfds, err);
-    if (rc == 0 && nfds != 2) {
+    if (rc == 0 && nfds != (c.on_image ? 1 : 2)) {
         fds_close(fds, nfds);
-        rc = err_set(err, ERR_FAIL, "the attempt's keeper sent %zu descriptors, not 2", nfds);
+        rc = err_set(err, ERR_FAIL, "the attempt's keeper sent %zu descriptors", nfds);
     }
     if (rc < 0) {
         cell_close(&c);
         return rc;
     }
     *ret_pack = fds[0];
-    c.watch = fds[1];
+    c.watch = c.on_image ? -1 : fds[1];
     *out = c;
     return 0;
 }
@@ -249,7 +272,10 @@ struct warden_wiped cell_close(struct cell *c)
      * freed one to the next namespace of anybody. */
     w.network = w.processes;
     /* No watch: the disk was never handed over, and died with the keeper's namespace. */
-    w.disk = c->watch < 0 ? w.processes : disk_gone(c->watch, GONE_MS);
+    if (c->on_image)
+        w.disk = disk_image_destroy(&c->image, GONE_MS);
+    else
+        w.disk = c->watch < 0 ? w.processes : disk_gone(c->watch, GONE_MS);
     w.cgroup = cgroup_remove(&c->cgroup);
     fd_close(&c->watch);
     *c = CELL_NONE;

@@ -11,6 +11,7 @@
 
 #include "proto/task.h"
 #include "runner/cgroup.h"
+#include "runner/disk_image.h"
 #include "runner/fdpass.h"
 #include "runner/jail.h"
 #include "runner/seccomp.h"
@@ -28,6 +29,7 @@ struct cell_setup {
     const uint8_t *token;
     const struct seccomp_filter *filter;
     const struct cgroup_tree *cgroups;
+    struct disk_store *disks; /* NULL: none */
     int tool;
     unsigned slot, slots; /* which, of how many */
     bool rooted; /* the caller is root: ids of a range of its own, else only the caller's own id */
@@ -39,10 +41,18 @@ struct cell {
     bool busy;             /* a phase is running */
     enum warden_phase phase;
     struct cgroup cgroup;
+    bool
+        on_image; /* the disk is `image`, whose mount is the keeper's; else tmpfs, seen by `watch` */
+    struct disk_image image;
 };
 
-#define CELL_NONE \
-    ((struct cell){.pid = -1, .pidfd = -1, .ctl = -1, .watch = -1, .cgroup = CGROUP_NONE})
+#define CELL_NONE                         \
+    ((struct cell){.pid = -1,             \
+                   .pidfd = -1,           \
+                   .ctl = -1,             \
+                   .watch = -1,           \
+                   .cgroup = CGROUP_NONE, \
+                   .image = DISK_IMAGE_NONE})
 
 /* Makes the keeper, its namespaces and the attempt's disk. ret_pack: where the source pack goes. */
 int cell_open(const struct cell_setup *setup, struct cell *out, int *ret_pack, struct err *err);
@@ -69,7 +79,8 @@ int cell_probe(bool rooted, struct err *err);
 
 /* The records between warden and keeper (cell.c, keeper.c). */
 enum cell_op {
-    CELL_GO = 1, /* -> READY, fds: [pack, watch]. Ids are mapped */
+    CELL_GO = 1, /* fds: [the disk's mount] or none. -> READY, fds: [pack], of a tmpfs also [watch].
+                  * Ids are mapped */
     CELL_READY,
     CELL_START,   /* phase. -> STARTED */
     CELL_STARTED, /* fds: pipes, of a run also the gate's sockets */

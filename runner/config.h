@@ -13,9 +13,10 @@ struct runner_config {
     const char *run_dir;   /* --run DIR: socket, log spools; should be a tmpfs; 0700 */
     const char *host_key;  /* --host-key FILE.pub: this host's own SSH host key, the audience */
     const char
-        *controllers; /* --controllers FILE: pinned controller keys, one ssh-ed25519 a line */
-    const char *user; /* --user NAME: whom serve becomes; needed when started as root */
-    unsigned slots;   /* --slots N: attempts at once, default 1 */
+        *controllers;  /* --controllers FILE: pinned controller keys, one ssh-ed25519 a line */
+    const char *user;  /* --user NAME: whom serve becomes; needed when started as root */
+    const char *disks; /* --disks DIR: encrypted disks of attempts; default: "disks" in state_dir */
+    unsigned slots;    /* --slots N: attempts at once, default 1 */
 };
 
 struct controller_keys {

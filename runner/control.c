@@ -59,6 +59,8 @@ static void say_welcome(struct serve *sv, struct stream *s)
     w->unenforceable = facts->unenforceable;
     memcpy(w->unenforceable_why, facts->why, sizeof w->unenforceable_why);
     w->memory_cleared = facts->memory_cleared;
+    w->disk_images = facts->disk_images;
+    memcpy(w->disk_images_why, facts->disks_why, sizeof w->disk_images_why);
     list_attempts(sv, &w->attempts);
     stream_send(s, &m);
     free(w->attempts.items);

@@ -1,5 +1,5 @@
-/* The attempt's tmpfs, and a second one for its patch. Names in it that are ours (pack, out/patch.pack) are opened without following
- * links, and what a jail could have put there is checked before use. */
+/* The attempt's file system. Names in it that are ours (pack, reserve, out/patch.pack) are opened
+ * without following links, and what a jail could have put there is checked before use. */
 #include "runner/disk.h"
 
 #include <errno.h>
@@ -17,10 +17,11 @@
 #include "proto/task.h"
 #include "runner/sys.h"
 
-#define PAGE       4096u
-#define INODES_MAX (4u << 20)
-#define SYSTEMS    2          /* file systems of one attempt: the job's, and the patch's */
-#define PATCH_MORE (4u << 20) /* what a pack needs beside the bytes of its files */
+#define BYTES_PER_INODE 4096u
+#define INODES_MAX      (4u << 20)
+#define SYSTEMS         2          /* tmpfs of one attempt: the job's, and the patch's */
+#define PATCH_MORE      (4u << 20) /* what a pack needs beside the bytes of its files */
+#define RESERVE         "reserve" /* a file without content that holds the patch's room in an image */
 
 static const struct {
     const char *name;
@@ -30,12 +31,18 @@ static const struct {
     {"base.git", 0755}, {"out", 0700},  {"shm", 01777},
 };
 
-/* One inode a page, so that many small files run out of bytes first, within what a host's memory can
- * carry: inodes are kernel memory. */
-static uint64_t inodes_for(uint64_t bytes)
+/* Many small files should run out of bytes first, within what a host's memory or disk can carry. */
+uint64_t disk_inodes(uint64_t bytes)
 {
-    uint64_t n = bytes / PAGE + 1024;
+    uint64_t n = bytes / BYTES_PER_INODE + 1024;
     return n > INODES_MAX ? INODES_MAX : n;
+}
+
+/* As much as there can be, since whatever a job wrote may be its work. */
+uint64_t disk_patch_room(uint64_t bytes)
+{
+    uint64_t files = bytes > TASK_PACK_MAX ? TASK_PACK_MAX : bytes;
+    return files + files / 16 + PATCH_MORE;
 }
 
 static int mount_new(const char *path, uint64_t bytes)
@@ -45,7 +52,7 @@ static int mount_new(const char *path, uint64_t bytes)
     if (fs < 0)
         return -1;
     snprintf(size, sizeof size, "%" PRIu64, bytes);
-    snprintf(inodes, sizeof inodes, "%" PRIu64, inodes_for(bytes));
+    snprintf(inodes, sizeof inodes, "%" PRIu64, disk_inodes(bytes));
     if (sys_fsconfig(fs, FSCONFIG_SET_STRING, "size", size) < 0 ||
         sys_fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", inodes) < 0 ||
         sys_fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0755") < 0 ||
@@ -72,35 +79,85 @@ static int make_layout(int root, uid_t owner, gid_t group)
     return 0;
 }
 
-/* The patch has a file system of its own: what a job filled to the last byte or inode is collected
- * all the same. It is empty until then. */
+static uint64_t bytes_used(int root)
+{
+    struct statfs st;
+    if (fstatfs(root, &st) < 0)
+        return 0;
+    return (uint64_t)(st.f_blocks - st.f_bfree) * (uint64_t)st.f_bsize;
+}
+
+/* The patch's own tmpfs is empty until then. */
 static int make_out(const char *path, uint64_t bytes, uid_t owner, gid_t group, int watch)
 {
     char out[64];
     snprintf(out, sizeof out, "%s/out", path);
-    if (mount_new(out, bytes + bytes / 16 + PATCH_MORE) < 0 || chmod(out, 0700) < 0 ||
+    if (mount_new(out, disk_patch_room(bytes)) < 0 || chmod(out, 0700) < 0 ||
         chown(out, owner, group) < 0)
         return -1;
     return inotify_add_watch(watch, out, IN_DELETE_SELF) < 0 ? -1 : 0;
 }
 
-int disk_make(const char *path, uint64_t bytes, uid_t owner, gid_t group, struct disk *out,
-              struct err *err)
+static int mount_tmpfs(const char *path, uint64_t bytes, uid_t owner, gid_t group, struct disk *d)
+{
+    if (mount_new(path, bytes) < 0)
+        return -1;
+    d->root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    d->watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (d->root < 0 || d->watch < 0 || inotify_add_watch(d->watch, path, IN_DELETE_SELF) < 0 ||
+        make_layout(d->root, owner, group) < 0)
+        return -1;
+    return make_out(path, bytes, owner, group, d->watch);
+}
+
+/* What is free over `bytes` is taken by a file that no job sees: so the limit is exact whatever the
+ * file system needs for itself, and the patch's room, with an inode, is there when the file goes. */
+static int reserve(int root, uint64_t bytes)
+{
+    struct statfs st;
+    int rc = -1, fd = openat(root, RESERVE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 || fstatfs(root, &st) < 0)
+        goto out;
+    uint64_t avail = (uint64_t)st.f_bavail * (uint64_t)st.f_bsize;
+    if (avail < bytes + disk_patch_room(bytes))
+        errno = ENOSPC;
+    else
+        rc = fallocate(fd, 0, 0, (off_t)(avail - bytes));
+out:
+    fd_close(&fd);
+    return rc;
+}
+
+static int mount_image(const char *path, uint64_t bytes, int image, uid_t owner, gid_t group,
+                       struct disk *d)
+{
+    if (sys_move_mount(image, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        return -1;
+    d->root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (d->root < 0 || make_layout(d->root, owner, group) < 0)
+        return -1;
+    return reserve(d->root, bytes);
+}
+
+int disk_make(const char *path, uint64_t bytes, int image, uid_t owner, gid_t group,
+              struct disk *out, struct err *err)
 {
     struct disk d = DISK_NONE;
-    if (mount_new(path, bytes) < 0)
-        goto fail;
-    d.root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    d.watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    if (d.root < 0 || d.watch < 0 || inotify_add_watch(d.watch, path, IN_DELETE_SELF) < 0 ||
-        make_layout(d.root, owner, group) < 0 || make_out(path, bytes, owner, group, d.watch) < 0)
-        goto fail;
+    int rc = image >= 0 ? mount_image(path, bytes, image, owner, group, &d)
+                        : mount_tmpfs(path, bytes, owner, group, &d);
+    if (rc < 0) {
+        rc = err_errno(err, ERR_FAIL, "the attempt's disk cannot be made");
+        disk_done(&d);
+        return rc;
+    }
+    d.unused = bytes_used(d.root);
     *out = d;
     return 0;
-fail:;
-    int rc = err_errno(err, ERR_FAIL, "the attempt's disk cannot be made");
-    disk_done(&d);
-    return rc;
+}
+
+void disk_yield(const struct disk *d)
+{
+    unlinkat(d->root, RESERVE, 0);
 }
 
 void disk_done(struct disk *d)
@@ -156,10 +213,8 @@ done:
 
 uint64_t disk_used(const struct disk *d)
 {
-    struct statfs st;
-    if (fstatfs(d->root, &st) < 0)
-        return 0;
-    return (uint64_t)(st.f_blocks - st.f_bfree) * (uint64_t)st.f_bsize;
+    uint64_t used = bytes_used(d->root);
+    return used > d->unused ? used - d->unused : 0;
 }
 
 /* How many of the watched file systems are newly gone: each says so once. */

@@ -1,10 +1,12 @@
-/* An attempt's own file system, bounded in bytes and inodes, and beside it a second one for the patch
- * alone, so that a job's full disk leaves room to collect. Everything the job writes is there.
+/* An attempt's own file system, bounded in bytes and inodes. Everything the job writes is there, and in
+ * the end the patch, for which there is room of its own: what a job filled to the last byte or inode is
+ * collected all the same.
  *
  * It is a tmpfs, made by the attempt's keeper, when it fits in the attempt's memory (tmpfs pages count
- * towards memory.max) or when no other can be made; else an encrypted image (disk_image.h) that the
- * warden made and handed to the keeper as a mount. Dropping the last mount frees either at once,
- * whatever its size. Not secret from the kernel: see memory_cleared in warden_facts. */
+ * towards memory.max) or when no other can be made, with a second tmpfs for the patch; else an encrypted
+ * image (disk_image.h) that the warden made and handed to the keeper as a mount. Dropping the last mount
+ * frees either at once, whatever its size. Not secret from the kernel: see memory_cleared in
+ * warden_facts. */
 #ifndef RUNNER_DISK_H
 #define RUNNER_DISK_H
 
@@ -15,17 +17,24 @@
 #include "proto/err.h"
 
 struct disk {
-    int root;  /* owned; the file system's root directory */
-    int watch; /* owned; says when both file systems are gone, and does not keep it: disk_gone */
+    int root; /* owned; the file system's root directory */
+    int watch; /* owned; tmpfs: says when both are gone, and does not keep them: disk_gone. Else -1 */
+    uint64_t unused; /* bytes that the file system counts as used before the job has written any */
 };
 
 #define DISK_NONE ((struct disk){.root = -1, .watch = -1})
 
-/* Mounts new file systems at directory `path`, the job's of `bytes`, and makes its directories, which
- * belong to `owner`. */
-int disk_make(const char *path, uint64_t bytes, uid_t owner, gid_t group, struct disk *out,
-              struct err *err);
+/* Mounts the job's file system at directory `path`, and makes its directories, which belong to `owner`.
+ * `image` is the detached mount of an image of `bytes`, borrowed, or -1 for new tmpfs. */
+int disk_make(const char *path, uint64_t bytes, int image, uid_t owner, gid_t group,
+              struct disk *out, struct err *err);
 void disk_done(struct disk *d);
+
+/* Of a disk of `bytes`: how many files may be on it, and how much its patch may take at most. */
+uint64_t disk_inodes(uint64_t bytes);
+uint64_t disk_patch_room(uint64_t bytes);
+/* Before collect, when nothing of the job lives: gives the collector the room that the job never had. */
+void disk_yield(const struct disk *d);
 
 /* The source pack: made once for writing, opened for reading, dropped when it has been used. Return
  * a descriptor, or -code. */

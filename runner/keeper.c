@@ -166,7 +166,7 @@ static int bring_proc(void)
 }
 
 /* From here on nothing of the host is mounted but what the base list took, and that procfs. */
-static int make_room(const struct keeper_setup *s, struct disk *disk, struct err *err)
+static int make_room(const struct keeper_setup *s, int image, struct disk *disk, struct err *err)
 {
     umask(022);
     if (sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
@@ -178,8 +178,8 @@ static int make_room(const struct keeper_setup *s, struct disk *disk, struct err
     if (bring_proc() < 0 || mkdir(STAGE JAIL_DISK_PATH, 0700) < 0 || chdir(STAGE) < 0 ||
         sys_pivot_root(".", ".") < 0 || sys_umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
         return err_errno(err, ERR_FAIL, "the keeper cannot leave the host's file tree");
-    return disk_make(JAIL_DISK_PATH, s->cell->task->policy.limits[LIMIT_DISK], JAIL_UID, JAIL_GID,
-                     disk, err);
+    return disk_make(JAIL_DISK_PATH, s->cell->task->policy.limits[LIMIT_DISK], image, JAIL_UID,
+                     JAIL_GID, disk, err);
 }
 
 /* 0 when the warden was told of a success with all that belongs to it. */
@@ -217,6 +217,8 @@ static void start_phase(struct keeper *k, enum warden_phase phase)
         rc = err_set(&err, ERR_FAIL, "a phase is running");
     else if (phase == WARDEN_CHECKOUT)
         rc = spec.input = disk_pack_open(&k->disk, &err);
+    if (phase == WARDEN_COLLECT)
+        disk_yield(&k->disk);
     if (rc >= 0)
         rc = net_enter(phase == WARDEN_RUN ? k->rules : NULL, k->nrules, fds + JAIL_PIPES, &doors,
                        &err);
@@ -300,7 +302,7 @@ static int settle(struct keeper *k, struct err *err)
 {
     const struct keeper_setup *s = k->setup;
     struct cell_msg go;
-    int fds[FDPASS_MAX], null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int image, fds[FDPASS_MAX], null = open("/dev/null", O_RDWR | O_CLOEXEC);
     size_t nfds = 0;
     const int keep[] = {s->ctl, s->cell->tool, s->jail_cgroup};
     if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || fds_keep_only(keep, 3) < 0)
@@ -311,13 +313,15 @@ static int settle(struct keeper *k, struct err *err)
     int rc = fdpass_recv(s->ctl, &go, sizeof go, fds, &nfds, err);
     if (rc != 1 || go.op != CELL_GO)
         return rc < 0 ? rc : err_set(err, ERR_FAIL, "the warden did not say go");
+    image = nfds == 1 ? fds[0] : -1;
     k->rules = calloc(EGRESS_RULES_MAX, sizeof *k->rules);
     rc = !k->rules ? err_set(err, ERR_FAIL, "out of memory")
                    : egress_parse_all(&s->cell->task->policy.egress, k->rules, &k->nrules, err);
     if (rc == 0)
         rc = take_identity(s, err);
     if (rc == 0)
-        rc = make_room(s, &k->disk, err);
+        rc = make_room(s, image, &k->disk, err);
+    fds_close(fds, nfds);
     /* Set after the change of ids, which clears it. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     return rc;
@@ -336,7 +340,7 @@ void keeper_main(const struct keeper_setup *setup)
     if (rc == 0)
         rc = fds[0] = disk_pack_create(&k.disk, &err);
     fds[1] = k.disk.watch;
-    answer(&k, &ready, rc, &err, fds, 2);
+    answer(&k, &ready, rc, &err, fds, fds[1] >= 0 ? 2 : 1);
     fd_close(&fds[0]);
     if (rc >= 0)
         keeper_loop(&k);

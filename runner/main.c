@@ -23,6 +23,8 @@ static const struct opt serve_opts[] = {
      "pinned controller keys, one a line", NULL},
     {"user", 0, OPT_TEXT, offsetof(struct runner_config, user), "NAME",
      "whom to become; needed when started as root", NULL},
+    {"disks", 0, OPT_TEXT, offsetof(struct runner_config, disks), "DIR",
+     "encrypted disks of tasks, root's alone, on a disk (DIR/disks of --state)", NULL},
     {"slots", 0, OPT_UINT, offsetof(struct runner_config, slots), "N", "attempts at once (1)",
      NULL},
     {NULL},

@@ -70,6 +70,10 @@ static int load_setup(const struct runner_config *cfg, struct warden_setup *out,
     *out = (struct warden_setup){.tool = -1, .slots = cfg->slots ? cfg->slots : 1};
     if (out->slots > RUNNER_SLOTS_MAX)
         return err_set(err, ERR_USAGE, "more than %d slots", RUNNER_SLOTS_MAX);
+    if (cfg->disks)
+        snprintf(out->disks, sizeof out->disks, "%s", cfg->disks);
+    else if (cfg->state_dir)
+        snprintf(out->disks, sizeof out->disks, "%s/disks", cfg->state_dir);
     int rc = controller_keys_load(cfg->controllers, &out->keys, err);
     if (rc == 0)
         rc = load_host_key(cfg->host_key, out->host_key, err);

@@ -43,7 +43,9 @@ struct warden_request {
 struct warden_facts {
     uint32_t unenforceable; /* LIMIT_BIT()s */
     uint8_t rooted, memory_cleared;
-    char why[201]; /* why those are unenforceable and what to do */
+    char why[201];       /* why those are unenforceable and what to do */
+    uint8_t disk_images; /* disks that do not fit in an attempt's memory are encrypted images */
+    char disks_why[201]; /* why not */
 };
 
 struct warden_usage {

@@ -57,6 +57,7 @@ static int ask_facts(struct warden_client *c, struct err *err)
         return err_set(err, ERR_REFUSED, "%s", reply.detail);
     c->facts = reply.u.facts;
     c->facts.why[sizeof c->facts.why - 1] = 0;
+    c->facts.disks_why[sizeof c->facts.disks_why - 1] = 0;
     return 0;
 }
 

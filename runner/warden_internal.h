@@ -3,6 +3,7 @@
 #define RUNNER_WARDEN_INTERNAL_H
 
 #include "runner/cell.h"
+#include "runner/disk_image.h"
 #include "runner/warden.h"
 
 /* What the warden reads once, before it is forked, while errors can still be told to a person. */
@@ -11,6 +12,7 @@ struct warden_setup {
     char host_key[KEY_FPR_SIZE]; /* this host's SSH host key: the audience */
     int tool;                    /* owned; the tree tool */
     unsigned slots;
+    char disks[4096]; /* where images are made; empty: nowhere */
 };
 
 /* Where a slot is; what may come next is the table at the end of warden_loop.c. */
@@ -39,6 +41,7 @@ struct warden {
     struct err unusable; /* code ERR_NONE: jails can be made here */
     struct seccomp_filter filter;
     struct cgroup_tree cgroups;
+    struct disk_store disks;
     struct slot slots[RUNNER_SLOTS_MAX];
 };
 

@@ -62,6 +62,8 @@ static int on_facts(struct turn *t, struct err *err)
     f->rooted = t->w->rooted;
     f->memory_cleared = memory_cleared();
     snprintf(f->why, sizeof f->why, "%s", t->w->cgroups.why);
+    f->disk_images = t->w->disks.dir >= 0;
+    snprintf(f->disks_why, sizeof f->disks_why, "%s", t->w->disks.why);
     return 0;
 }
 
@@ -91,6 +93,7 @@ static int on_open(struct turn *t, struct err *err)
         .token = t->req->token,
         .filter = &w->filter,
         .cgroups = &w->cgroups,
+        .disks = &w->disks,
         .tool = w->setup->tool,
         .slot = (unsigned)(t->slot - w->slots),
         .slots = w->setup->slots,
@@ -316,12 +319,14 @@ int warden_loop(const struct warden_setup *setup, int sock, pid_t serve, struct 
     if (rc < 0)
         return rc;
     cgroup_tree_open(&w.cgroups, serve);
+    disk_store_open(&w.disks, setup->disks);
     cell_probe(w.rooted, &w.unusable);
     while ((rc = turn_once(&w, err)) == 0)
         ;
     for (size_t i = 0; i < setup->slots; i++)
         if (w.slots[i].state != SLOT_FREE)
             wipe(&w.slots[i]);
+    disk_store_done(&w.disks);
     cgroup_tree_done(&w.cgroups);
     seccomp_done(&w.filter);
     return rc;
