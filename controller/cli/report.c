@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controller/cli/egress_view.h"
+
 static void load(const struct paths *p, const struct task_row *row, const uint8_t *key,
                  enum document_kind kind, struct document *doc, bool *have, struct report *out)
 {
@@ -113,6 +115,8 @@ void report_result_json(const struct report *r, struct buf *b)
         emit_uint(b, "pids_peak", res->pids_peak);
         emit_uint(b, "disk_peak", res->disk_peak);
         emit_uint(b, "log_dropped_bytes", res->log_dropped_bytes);
+        egress_json(res, b);
+        emit_text(b, "cache_kept", res->cache);
     }
     if (r->have_receipt) {
         emit_bool(b, "wipe_clean", receipt_clean(&r->receipt.u.receipt));
@@ -184,6 +188,9 @@ static void result_text(const struct report *r, struct buf *b)
             buf_addf(b, ", commit %.12s on the base", r->row->commit);
         buf_addc(b, '\n');
     }
+    egress_summary(res, r->row->id, b);
+    if (res->cache[0])
+        buf_addf(b, "  cache     kept as %.12s\n", res->cache);
     if (res->log_dropped_bytes) {
         buf_adds(b, "  log       cut at its limit: ");
         size_text(res->log_dropped_bytes, b);

@@ -4,13 +4,14 @@
 #include <string.h>
 
 #include "common/file.h"
+#include "controller/cli/egress_view.h"
 #include "controller/cli/report.h"
 #include "controller/cli/verbs.h"
 #include "controller/keys.h"
 #include "controller/plan.h"
 
 struct show_opts {
-    bool json, envelope, sshsig, payload, result, receipt;
+    bool json, egress, envelope, sshsig, payload, result, receipt;
 };
 
 static const struct opt options[] = {
@@ -18,6 +19,10 @@ static const struct opt options[] = {
      .kind = OPT_FLAG,
      .offset = offsetof(struct show_opts, json),
      .help = "as one JSON object"},
+    {.name = "egress",
+     .kind = OPT_FLAG,
+     .offset = offsetof(struct show_opts, egress),
+     .help = "what it reached for: names, verdicts, bytes, and what would allow each denied one"},
     {.name = "envelope",
      .kind = OPT_FLAG,
      .offset = offsetof(struct show_opts, envelope),
@@ -148,6 +153,32 @@ static int about(const struct show_opts *o, const struct paths *p, struct store 
     return 0;
 }
 
+/* What the runner signed of the gate, or why that cannot be shown. */
+static int egress(const struct show_opts *o, const struct paths *p, struct store *s,
+                  const struct task_row *t, struct buf *b, struct err *err)
+{
+    struct report report;
+    int rc = 0;
+
+    report_load(p, s, t, &report);
+    if (!report.have_result) {
+        rc = report.problem[0] ? err_set(err, ERR_TRUST, "%s", report.problem)
+                               : err_set(err, ERR_USAGE, "task %s has no result yet: it is %s",
+                                         t->id, task_state_names[t->state]);
+    } else if (o->json) {
+        emit_open(b, NULL, '{');
+        emit_int(b, "version", 1);
+        emit_text(b, "id", t->id);
+        egress_json(&report.result.u.result, b);
+        emit_close(b, '}');
+        buf_addc(b, '\n');
+    } else {
+        egress_table(&report.result.u.result, b);
+    }
+    report_done(&report);
+    return rc;
+}
+
 static int print(const struct show_opts *o, const struct paths *p, struct store *s,
                  const struct task_row *t, struct err *err)
 {
@@ -165,6 +196,8 @@ static int print(const struct show_opts *o, const struct paths *p, struct store 
         rc = sshsig(p, t->id, &b, err);
     else if (o->payload)
         rc = payload(p, t->id, &b, err);
+    else if (o->egress)
+        rc = egress(o, p, s, t, &b, err);
     else
         rc = about(o, p, s, t, &b, err);
     rc = rc < 0 ? rc : cli_out(&b, err);
@@ -180,7 +213,8 @@ static int show(struct cli *cli, void *opts, char **args, size_t nargs, struct e
     struct task_row t;
     int rc = cli_nargs(nargs, 1, "show ID", err);
 
-    if (rc == 0 && o->json + o->envelope + o->sshsig + o->payload + o->result + o->receipt > 1)
+    if (rc == 0 &&
+        (o->json || o->egress) + o->envelope + o->sshsig + o->payload + o->result + o->receipt > 1)
         rc = err_set(err, ERR_USAGE, "show one thing at a time");
     rc = rc < 0 ? rc : cli_open(cli, &p, &s, err);
     if (rc < 0)
@@ -196,8 +230,8 @@ static int show(struct cli *cli, void *opts, char **args, size_t nargs, struct e
 
 const struct cmd cmd_show = {
     .name = "show",
-    .args = "ID [--json | --envelope | --sshsig | --payload | --result | --receipt]",
-    .summary = "Show a task, or its signed documents.",
+    .args = "ID [--json] [--egress | --envelope | --sshsig | --payload | --result | --receipt]",
+    .summary = "Show a task, what it reached for, or its signed documents.",
     .help = "A document is checked by anybody, without creel:\n\n"
             "  creel key show --ssh | sed 's/^/me /' > signers\n"
             "  creel show ID --sshsig > task.sig\n"

@@ -55,6 +55,16 @@ planned()
     [ "$(jq -c .caches <<<"$output")" = '[]' ]
 }
 
+@test "what a task reached for is told, also when it was nothing" {
+    task -- true
+    exits 0 creel show last --egress
+    says 'total    0 connections'
+    exits 0 creel show last --egress --json
+    jq -e '.egress.entries == [] and .hits == []' <<<"$output"
+    exits 2 creel show last --egress --envelope
+    one_line
+}
+
 @test "a task file names the same rules, and flags win over it" {
     printf '{"command":["true"],"egress":["example.org"],"image":"a","cache":"b","trusted":true,"nested_userns":true}' >"$BATS_TEST_TMPDIR/t.json"
     exits 2 planned "$BATS_TEST_TMPDIR/t.json"
