@@ -1,0 +1,107 @@
+"""The attacks that disturb nobody, all in one attempt, with a look at the host while it lives and
+after; their controls; and those that need an attempt of their own."""
+import subprocess
+
+from case import bad, case, judge, ok
+from world import BUILD
+
+TABLE = {}
+for row in subprocess.run([BUILD + "/tests/escape/attack", "--list"], stdout=subprocess.PIPE, check=True,
+                          text=True).stdout.splitlines():
+    name, what, fence, where, control = row.split("\t")
+    TABLE[name] = {"what": what, "fence": fence, "where": where, "control": control}
+
+HARMLESS = [n for n, row in TABLE.items() if row["where"] == "anywhere"]
+
+# Which attacks a trace on the host speaks against; any other trace speaks against all.
+TRACES = {
+    "mount": ["mount", "mount-bind", "mount-fds", "umount", "pivot-chroot"],
+    "hostname": ["host-name"], "domainname": ["host-name"], "key": ["keyring-add"],
+    "ipc": ["system-v-ipc"], "socket": ["abstract-socket"], "interface": ["interface"], "swap": ["swap"],
+    "file": ["write-system", "mknod", "setuid-files", "core-dump"], "cgroup": ["cgroup-files"],
+}
+
+
+def against(name, complaints):
+    mine = [c for c in complaints if name in TRACES.get(c.split(":")[0].split(" ")[0], [name])]
+    return "; ".join(mine)
+
+
+def line_of(attempt, name, complaints):
+    row, verdict = TABLE[name], attempt.verdict(name)
+    if verdict is None:
+        return bad(name, row["what"], "it did not say what came of it: " + attempt.said())
+    complaint = against(name, complaints)
+    if not verdict[0]:
+        complaint = verdict[1] + ("; " + complaint if complaint else "")
+    return judge(name, row["what"], "%s: %s" % (row["fence"], verdict[1]), complaint)
+
+
+@case(" ".join(HARMLESS))
+def together(world):
+    seen = []
+    attempt = world.run("bin/attack", "--batch", "3", *HARMLESS, during=lambda: seen.extend(world.complaints()))
+    seen += world.complaints(attempt.id)
+    for one in HARMLESS:
+        yield line_of(attempt, one, seen)
+
+
+@case("controls", vps=True, alone=True, why="outside of a jail the attacks would act on this machine")
+def controls(world):
+    """The same program as root on the host, outside of any jail: there it must succeed."""
+    with open(world.repo + "/bin/attack", "rb") as f:
+        world.host("cat >/root/attack && chmod 755 /root/attack", stdin=f.read())
+    tried = [n for n, row in TABLE.items() if row["control"] == ""]
+    said = world.host('cd /root; for n in "$@"; do timeout 30 ./attack $n </dev/null; echo; done; true', *tried)
+    won = [n for n in tried if "= %s GOT" % n in said]
+    lost = ["%s (%s)" % (n, " ".join(l for l in said.splitlines() if l.startswith("= %s " % n)))
+            for n in tried if n not in won]
+    yield judge("controls", "the same %d attacks as root outside of a jail" % len(tried),
+                "all %d succeed there: it is the jail that stops them" % len(won),
+                "not attacks at all: " + "; ".join(lost) if lost else "")
+
+
+def alone(world, name, *args, **how):
+    """One attack in an attempt of its own; the Line judges its word and the host's state after it."""
+    attempt = world.run("bin/attack", name, *args, **how)
+    return attempt, line_of(attempt, name, world.complaints(attempt.id))
+
+
+def ends_well(attempt, line):
+    """What the attack could also have broken: that the task ends as a task does."""
+    if line.holds and attempt.state != "succeeded":
+        return bad(line.name, line.tried, "the task did not end well: " + attempt.said())
+    return line
+
+
+@case("kill-all")
+def kill_all(world):
+    yield ends_well(*alone(world, "kill-all"))
+
+
+@case("kill-first")
+def kill_first(world):
+    yield ends_well(*alone(world, "kill-first"))
+
+
+@case("daemon")
+def daemon(world):
+    yield ends_well(*alone(world, "daemon"))
+
+
+@case("pid-hop")
+def pid_hop(world):
+    yield ends_well(*alone(world, "pid-hop"))
+
+
+@case("reboot", vps=True, why="it would restart this machine")
+def reboot(world):
+    before = world.host("cat /proc/sys/kernel/random/boot_id")
+    attempt, line = alone(world, "reboot")
+    yield line if before == world.host("cat /proc/sys/kernel/random/boot_id") else \
+        bad("reboot", line.tried, "the host restarted")
+
+
+@case("acct", vps=True, why="every process of this machine would be written down")
+def acct(world):
+    yield alone(world, "acct")[1]
