@@ -9,7 +9,7 @@
 #   DIR/env        to source: PATH, CREEL_STATE, CREEL_HOST, what may go unenforced here
 #
 # The caller sets THROWAWAY_ROOT to the project and THROWAWAY_BIN to its build directory.
-# THROWAWAY_RUNNER_FLAGS adds runner flags.
+# THROWAWAY_RUNNER_FLAGS adds runner flags, THROWAWAY_RUNNER_UNDER is a command that execs the runner.
 
 THROWAWAY_HOST=throwaway
 
@@ -132,7 +132,7 @@ throwaway_runner()
         set -- "$@" --user nobody
     fi
     # shellcheck disable=SC2086 # a list of flags
-    setsid "$THROWAWAY_BIN/runner/creel-runner" serve "$@" ${THROWAWAY_RUNNER_FLAGS:-} \
+    setsid ${THROWAWAY_RUNNER_UNDER:-} "$THROWAWAY_BIN/runner/creel-runner" serve "$@" ${THROWAWAY_RUNNER_FLAGS:-} \
         </dev/null >>"$throwaway_dir/host/runner.log" 2>&1 3>&- &
     echo $! >"$throwaway_dir/host/runner.pid"
     throwaway_wait 10 test -S "$(throwaway_run "$throwaway_dir")/runner.sock" ||
