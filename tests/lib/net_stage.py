@@ -14,7 +14,9 @@ reach. Baits accept on ADDRESS:PORT (0.0.0.0 is every IPv4 address, :: every IPv
   dns       one line a question that got to the name server: NAME TYPE
   packets   one line a flow's first packet: tcp|udp|icmp|PROTOCOL ADDRESS PORT; LOST N when the kernel
             could not hand over N packets, which fails whoever counts on this file
-  baits     one line a connection: ADDRESS PORT FIRST-BYTES (of what it sent, escaped)
+  baits     ADDRESS PORT FIRST-BYTES (of what a connection sent, escaped), and at its end ADDRESS PORT =TOTAL
+
+The abstract unix socket "creel-stage" is bound in the namespace too.
 
 Only the interpreter's smallest set of modules is used: a host for tests has no more.
 """
@@ -145,6 +147,10 @@ class Baits:
     def __init__(self, directory, select, places):
         self.log = Log(directory, "baits")
         self.select = select
+        self.total = {}
+        self.unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.unix.bind("\0creel-stage")
+        self.unix.listen(5)
         for place in places:
             address, port = place.rsplit(":", 1)
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -169,9 +175,9 @@ class Baits:
         data = self.read(peer)
         where = peer.getsockname()
         self.log.line(where[0], where[1], escaped(data[:400]))
-        self.select.unregister(peer)
+        self.total[peer] = len(data)
         if not data:
-            return peer.close()
+            return self.end(peer)
         answer = b"bait"
         if b"HTTP/1." in data:
             answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbait"
@@ -179,13 +185,19 @@ class Baits:
             peer.send(answer)
         except OSError:
             pass
-        # What follows is read and thrown away, so that a sender sees how far its budget goes.
-        self.select.register(peer, selectors.EVENT_READ, self.drain)
+        self.select.modify(peer, selectors.EVENT_READ, self.drain)
 
     def drain(self, peer):
-        if not self.read(peer):
-            self.select.unregister(peer)
-            peer.close()
+        data = self.read(peer)
+        self.total[peer] += len(data)
+        if not data:
+            self.end(peer)
+
+    def end(self, peer):
+        where = peer.getsockname()
+        self.log.line(where[0], where[1], "=%d" % self.total.pop(peer))
+        self.select.unregister(peer)
+        peer.close()
 
     @staticmethod
     def read(peer):
