@@ -179,18 +179,33 @@ static const char *refused_behind_nat64(const uint8_t bytes[static 16])
     return find_range4(inner) ? "NAT64 of an address that is not public" : NULL;
 }
 
+/* False: no internet address. */
+static bool to_bytes(const struct sockaddr *sa, uint8_t bytes[static 16], bool *four)
+{
+    *four = sa->sa_family == AF_INET;
+    if (*four) {
+        memcpy(bytes, mapped, sizeof mapped);
+        memcpy(bytes + 12, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
+        return true;
+    }
+    if (sa->sa_family == AF_INET6)
+        memcpy(bytes, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, 16);
+    return sa->sa_family == AF_INET6;
+}
+
+bool addr_listed(const struct sockaddr *sa, const struct addr_net *reach, size_t nreach)
+{
+    uint8_t bytes[16];
+    bool four;
+    return to_bytes(sa, bytes, &four) && listed(bytes, four, reach, nreach);
+}
+
 const char *addr_refused(const struct sockaddr *sa, const struct addr_net *reach, size_t nreach)
 {
     uint8_t bytes[16];
-    bool four = sa->sa_family == AF_INET;
-    if (four) {
-        memcpy(bytes, mapped, sizeof mapped);
-        memcpy(bytes + 12, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
-    } else if (sa->sa_family == AF_INET6) {
-        memcpy(bytes, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, 16);
-    } else {
+    bool four;
+    if (!to_bytes(sa, bytes, &four))
         return "not an internet address";
-    }
     const struct range *r = four ? find_range4(bytes) : find_range6(bytes);
     if (!r)
         return NULL;

@@ -4,6 +4,7 @@
 #include "runner/admit.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <sodium.h>
@@ -154,13 +155,27 @@ static int check_limits(struct checking *c, struct err *err)
     return -ERR_REFUSED;
 }
 
+int egress_rules_here(const struct presets *presets, const struct policy *p,
+                      struct egress_rule out[static EGRESS_RULES_MAX], size_t *ret_n,
+                      struct err *err)
+{
+    int rc = egress_parse_all(&p->egress, out, ret_n, err);
+    for (size_t i = 0; rc == 0 && i < *ret_n; i++)
+        if (out[i].kind == EGRESS_PRESET)
+            rc = err_set(err, ERR_REFUSED,
+                         "asks for egress preset '%s', which this host does not know",
+                         preset_names[out[i].preset]);
+    return rc;
+}
+
 static int check_egress(struct checking *c, struct err *err)
 {
-    const struct strv *egress = &c->out->task.policy.egress;
-    if (egress->n == 0)
-        return 0;
-    return err_set(err, ERR_REFUSED, "asks for egress to '%s'; this runner has no egress gate",
-                   egress->v[0]);
+    struct egress_rule *rules = calloc(EGRESS_RULES_MAX, sizeof *rules);
+    size_t n;
+    int rc = rules ? egress_rules_here(c->g->presets, &c->out->task.policy, rules, &n, err)
+                   : err_set(err, ERR_FAIL, "out of memory");
+    free(rules);
+    return rc;
 }
 
 static int check_slot(struct checking *c, struct err *err)

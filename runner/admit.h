@@ -12,9 +12,10 @@
 struct admit_ground {
     const struct identity *identity;
     const struct seen *seen;
-    uint64_t now;           /* Unix seconds */
-    unsigned unenforceable; /* LIMIT_BIT()s this host cannot enforce */
-    const char *why;        /* why not */
+    uint64_t now;                  /* Unix seconds */
+    unsigned unenforceable;        /* LIMIT_BIT()s this host cannot enforce */
+    const char *why;               /* why not */
+    const struct presets *presets; /* of egress rules; NULL: none is known */
     bool slot_free;
 };
 
@@ -24,6 +25,12 @@ struct admitted {
     uint8_t envelope_sha256[32];
     uint8_t token[TASK_TOKEN_BYTES]; /* secret: wiped by admitted_done */
 };
+
+/* A policy's rules as they are on this host: parsed, and with presets resolved. -ERR_REFUSED when a
+ * preset is not known here. */
+int egress_rules_here(const struct presets *presets, const struct policy *p,
+                      struct egress_rule out[static EGRESS_RULES_MAX], size_t *ret_n,
+                      struct err *err);
 
 /* 0 and *out filled, or a negative code and *ret_why set. On refusal out->task.attempt names the
  * attempt when the payload could be read, else it is empty. admitted_done() in both cases. */

@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,70 +27,9 @@ uint64_t attempt_now_us(const struct attempt *a)
     return clock_mono_us() - a->t0_us;
 }
 
-static enum attempt_state wire_state(enum attempt_at at)
-{
-    static const enum attempt_state states[AT_COUNT] = {
-        [AT_FREE] = ATTEMPT_WIPED,         [AT_OPENING] = ATTEMPT_ACCEPTED,
-        [AT_PACK] = ATTEMPT_ACCEPTED,      [AT_CHECKOUT] = ATTEMPT_CHECKOUT,
-        [AT_RUNNING] = ATTEMPT_RUNNING,    [AT_COLLECTING] = ATTEMPT_COLLECTING,
-        [AT_HASHING] = ATTEMPT_COLLECTING, [AT_ENDED] = ATTEMPT_ENDED,
-        [AT_WIPING] = ATTEMPT_WIPED,       [AT_TAINTED] = ATTEMPT_WIPED,
-    };
-    return states[at];
-}
-
-enum attempt_state attempt_state(const struct attempt *a)
-{
-    return wire_state(a->at);
-}
-
 bool attempt_busy(const struct attempt *a)
 {
     return a->at != AT_FREE;
-}
-
-void attempt_tell_state(struct attempt *a, const char *step)
-{
-    struct msg m = {.type = MSG_STATE};
-    memcpy(m.u.state.attempt, a->task.attempt, sizeof m.u.state.attempt);
-    m.u.state.state = attempt_state(a);
-    snprintf(m.u.state.step, sizeof m.u.state.step, "%s", step);
-    a->owner->tell(a->owner->arg, &m);
-}
-
-static void tell_refused(struct attempt *a)
-{
-    struct msg m = {.type = MSG_REFUSED};
-    memcpy(m.u.refused.attempt, a->task.attempt, sizeof m.u.refused.attempt);
-    m.u.refused.reason = a->refusal;
-    memcpy(m.u.refused.detail, a->why, sizeof m.u.refused.detail);
-    diag(DIAG_WARN, "attempt %s: refused (%s): %s", a->task.attempt, refusal_names[a->refusal],
-         a->why);
-    a->owner->tell(a->owner->arg, &m);
-}
-
-void attempt_set_refusal(struct attempt *a, enum refusal why, const char *fmt, ...)
-{
-    char text[ERR_MSG_MAX];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    a->refused = true;
-    a->refusal = why;
-    text_line(a->why, sizeof a->why, text, strlen(text));
-}
-
-void attempt_set_error(struct attempt *a, const char *fmt, ...)
-{
-    char text[ERR_MSG_MAX];
-    va_list ap;
-    if (a->error[0])
-        return;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    text_line(a->error, sizeof a->error, text, strlen(text));
 }
 
 /* ---- life of the struct ---- */
@@ -124,6 +62,7 @@ static void clear(struct attempt *a)
 {
     a->owner->drop_streams(a->owner->arg, a);
     uv_idle_stop(&a->hasher);
+    attempt_gate_end(a);
     attempt_pipes_close(a);
     attempt_pack_close(a);
     attempt_patch_close(a);
@@ -132,6 +71,7 @@ static void clear(struct attempt *a)
     buf_done(&a->said);
     buf_done(&a->complaint);
     buf_done(&a->result);
+    result_done(&a->account);
     free(a->steps);
     task_done(&a->task);
     memset(&a->at, 0, sizeof *a - offsetof(struct attempt, at));
@@ -187,13 +127,26 @@ static void kill_phase(struct attempt *a)
     wait_at_most(a, ATTEMPT_KILL_MS);
 }
 
+static void ask_wipe(struct attempt *a)
+{
+    ask(a, WARDEN_WIPE, WARDEN_RUN);
+    wait_at_most(a, ATTEMPT_KILL_MS);
+}
+
+void attempt_gate_gone(struct attempt *a)
+{
+    a->gate_awaited = false;
+    ask_wipe(a);
+}
+
 /* From here on nothing of the attempt may be read any more. Descriptors on its disk are closed first:
- * they would keep the file system alive. */
+ * they would keep the file system alive; so would the gate's sockets its network namespace. */
 static void begin_wipe(struct attempt *a)
 {
     struct err err = ERR_INIT;
     a->at = AT_WIPING;
     uv_idle_stop(&a->hasher);
+    attempt_gate_end(a);
     attempt_pipes_close(a);
     if (a->spool && !spool_complete(a->spool))
         spool_finish(a->spool);
@@ -207,8 +160,9 @@ static void begin_wipe(struct attempt *a)
     a->spool = NULL;
     if (!a->spool_gone)
         diag(DIAG_ERROR, "attempt %s: %s", a->task.attempt, err.msg);
-    ask(a, WARDEN_WIPE, WARDEN_RUN);
-    wait_at_most(a, ATTEMPT_KILL_MS);
+    a->gate_awaited = a->gate != NULL;
+    if (!a->gate_awaited)
+        ask_wipe(a);
 }
 
 /* ---- the end with a result ---- */
@@ -255,7 +209,7 @@ static void on_opened(struct attempt *a, struct happening *h)
     struct msg m = {.type = MSG_ACCEPTED};
     if (h->reply->status != 0) {
         attempt_set_refusal(a, open_refusal(h->reply->status), "%s", h->reply->detail);
-        tell_refused(a);
+        attempt_tell_refused(a);
         reset(a, AT_FREE); /* a slot that did not open is free */
         return;
     }
@@ -378,10 +332,20 @@ static void on_checkout_exited(struct attempt *a, struct happening *h)
     begin_wipe(a);
 }
 
+/* The gate's sockets come behind the pipes. */
+static int gate_started(struct attempt *a, struct happening *h, char *why, size_t size)
+{
+    struct err err = ERR_INIT;
+    if (attempt_gate_open(a, h->fds + PIPE_COUNT, h->nfds - PIPE_COUNT, &err) == 0)
+        return 0;
+    text_linef(why, size, "%s", err.msg);
+    return -1;
+}
+
 static void on_run_started(struct attempt *a, struct happening *h)
 {
     char why[256];
-    if (started(a, h, 3, why, sizeof why) < 0) {
+    if (started(a, h, PIPE_COUNT, why, sizeof why) < 0 || gate_started(a, h, why, sizeof why) < 0) {
         attempt_set_error(a, "the jail did not start: %s", why);
         if (h->reply->status != 0)
             end_with_result(a);
@@ -398,6 +362,7 @@ static void on_run_started(struct attempt *a, struct happening *h)
 
 static void on_run_exited(struct attempt *a, struct happening *h)
 {
+    attempt_gate_end(a);
     attempt_pipes_drain(a);
     attempt_steps_end(a);
     uint64_t disk = a->usage.disk_peak;
@@ -537,7 +502,7 @@ static void on_stop(struct attempt *a, struct happening *h)
 
 static void refuse_after_wipe(struct attempt *a)
 {
-    tell_refused(a);
+    attempt_tell_refused(a);
     if (a->pack_stream)
         stream_refuse(a->pack_stream, a->task.attempt, a->refusal, "%s", a->why);
 }

@@ -13,6 +13,7 @@
 #include "proto/message.h"
 #include "proto/result.h"
 #include "runner/admit.h"
+#include "runner/gate.h"
 #include "runner/receipts.h"
 #include "runner/spool.h"
 #include "runner/warden_client.h"
@@ -62,6 +63,8 @@ struct attempt_owner {
     const struct identity *identity;
     int spool_dir;
     struct receipts receipts;
+    struct gate_host gate_host;
+    const struct presets *presets; /* NULL: none is known */
     void *arg;
     void (*tell)(void *arg, const struct msg *m);             /* to every control channel */
     void (*drop_streams)(void *arg, const struct attempt *a); /* close its log and result streams */
@@ -105,6 +108,11 @@ struct attempt {
     struct warden_usage usage; /* of the run; disk_peak of all phases */
     bool collect_oom;          /* collecting was ended by the memory limit */
     uint64_t collect_mem_peak;
+
+    struct gate *gate; /* of the run; NULL again when the last of its sockets is closed */
+    unsigned gate_doors;
+    bool gate_ending, gate_awaited;
+    struct result account; /* what the gate did: its members of a result, owned */
 
     int pack_fd; /* where the source pack goes */
     uint64_t pack_got;

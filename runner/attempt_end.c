@@ -3,6 +3,7 @@
  * else. */
 #include "runner/attempt_internal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,13 +43,33 @@ static void result_fill(const struct attempt *a, struct result *r)
     r->mem_peak = a->usage.mem_peak;
     r->pids_peak = a->usage.pids_peak;
     r->disk_peak = a->usage.disk_peak;
+    r->conns = a->account.conns;
+    r->sent = a->account.sent;
+    r->received = a->account.received;
+    r->dns = a->account.dns;
+    r->egress = a->account.egress;
+    r->egress_more = a->account.egress_more;
     r->policy = t->policy;
     r->unenforced = a->owner->warden->facts.unenforceable;
+}
+
+/* One line a limit that was met. */
+static void note_hits(struct attempt *a, const struct json_list *hits)
+{
+    const struct limit_hit *h = hits->items;
+    for (size_t i = 0; i < hits->n; i++) {
+        struct buf words;
+        buf_init(&words, SPOOL_NOTE_MAX);
+        limit_hit_words(&h[i], &a->task.policy, &words);
+        spool_note(a->spool, attempt_now_us(a), "limit: %s", buf_str(&words));
+        buf_done(&words);
+    }
 }
 
 int attempt_result_make(struct attempt *a, struct err *err)
 {
     struct result r = {0};
+    struct limit_hit hits[LIMIT_COUNT];
     struct buf body;
     struct outcome_facts f = {
         .task = &a->task,
@@ -62,7 +83,11 @@ int attempt_result_make(struct attempt *a, struct err *err)
         .run_exit = a->run_exit,
         .run_signal = a->run_signal,
         .error = a->error,
+        .log_dropped = spool_dropped(a->spool),
+        .gate = &a->account.hits,
     };
+    r.hits = (struct json_list){.n = outcome_hits(&f, hits), .items = hits};
+    note_hits(a, &r.hits);
     r.outcome = (int)outcome_judge(&f, r.reason);
     spool_note(a->spool, attempt_now_us(a), "%s%s%s", outcome_names[r.outcome],
                r.reason[0] ? ": " : "", r.reason);
@@ -93,6 +118,7 @@ static void receipt_fill(const struct attempt *a, const struct warden_wiped *w, 
                          struct receipt *r)
 {
     const struct identity *id = a->owner->identity;
+    char network[201];
     memcpy(r->task, a->task.id, sizeof r->task);
     memcpy(r->attempt, a->task.attempt, sizeof r->attempt);
     memcpy(r->runner, id->fpr, sizeof r->runner);
@@ -110,7 +136,12 @@ static void receipt_fill(const struct attempt *a, const struct warden_wiped *w, 
     item(r, "work tree", ok && w->disk,
          "the attempt's own file system was unmounted with source, work tree and patch on it");
     item(r, "control group", ok && w->cgroup, "removed, or there was none");
-    item(r, "network", ok && w->network, "its network namespace ended with its last process");
+    snprintf(
+        network, sizeof network,
+        "its network namespace ended with its last process; before that the egress gate closed "
+        "its %u sockets and %" PRIu64 " connections there",
+        a->gate_doors, a->account.conns);
+    item(r, "network", ok && w->network, network);
     item(r, "log spool", a->spool_gone,
          a->spool_in_memory
              ? "unlinked from the run directory, a tmpfs; no name is left"

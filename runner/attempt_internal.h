@@ -1,5 +1,7 @@
-/* What the parts of an attempt share: attempt.c (states), attempt_io.c (what a phase prints),
- * attempt_pack.c (source in, patch out), attempt_end.c (result and receipt). */
+/* What the parts of an attempt share: attempt.c (states), attempt_tell.c (what it says), attempt_io.c
+ * (what a phase prints),
+ * attempt_pack.c (source in, patch out), attempt_gate.c (the run's egress), attempt_end.c (result and
+ * receipt). */
 #ifndef RUNNER_ATTEMPT_INTERNAL_H
 #define RUNNER_ATTEMPT_INTERNAL_H
 
@@ -8,7 +10,10 @@
 /* Is there a cell for it in the table? */
 bool attempt_legal(enum attempt_at at, enum attempt_event ev);
 uint64_t attempt_now_us(const struct attempt *a);
+
+/* attempt_tell.c */
 void attempt_tell_state(struct attempt *a, const char *step);
+void attempt_tell_refused(struct attempt *a);
 /* Sets the refusal; the caller then leads the attempt to its wipe. */
 void attempt_set_refusal(struct attempt *a, enum refusal why, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -33,6 +38,14 @@ void attempt_pack_close(struct attempt *a);
  * negative: error set. */
 int attempt_patch_begin(struct attempt *a, const int *fds, size_t nfds);
 void attempt_patch_close(struct attempt *a);
+
+/* attempt_gate.c */
+/* Takes fds[0..nfds), the sockets in the order of enum gate_socket. */
+int attempt_gate_open(struct attempt *a, int *fds, size_t nfds, struct err *err);
+/* Ends what is open and keeps the account. Its sockets are closed when a->gate is NULL; with
+ * a->gate_awaited set, attempt_gate_gone() is called then. */
+void attempt_gate_end(struct attempt *a);
+void attempt_gate_gone(struct attempt *a); /* attempt.c */
 
 /* attempt_end.c */
 int attempt_result_make(struct attempt *a, struct err *err);

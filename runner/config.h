@@ -2,6 +2,7 @@
 #ifndef RUNNER_CONFIG_H
 #define RUNNER_CONFIG_H
 
+#include "proto/json.h"
 #include "proto/key.h"
 
 #define RUNNER_CONTROLLERS_MAX 16
@@ -17,6 +18,7 @@ struct runner_config {
     const char *user;  /* --user NAME: whom serve becomes; needed when started as root */
     const char *disks; /* --disks DIR: encrypted disks of attempts; default: "disks" in state_dir */
     unsigned slots;    /* --slots N: attempts at once, default 1 */
+    struct strv reach; /* --reach CIDR...: private networks that the egress gate may dial */
 };
 
 struct controller_keys {

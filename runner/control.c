@@ -77,6 +77,7 @@ static void on_envelope(struct serve *sv, struct stream *s, const struct msg *m)
         .now = clock_wall_s(),
         .unenforceable = sv->warden.facts.unenforceable,
         .why = sv->warden.facts.why,
+        .presets = sv->owner.presets,
         .slot_free = slot != NULL,
     };
     struct admitted in;

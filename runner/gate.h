@@ -24,6 +24,8 @@
 
 #define GATE_PROXY_PORT  3128
 #define GATE_BROKER_PORT 4100
+#define GATE_CONNS_MAX   256 /* at once; more wait in the doors' backlogs */
+#define GATE_LOOKUPS_MAX 4   /* in flight for one gate; more wait */
 
 /* The order of a gate's sockets as the warden passes them (after stdout, stderr, status of a run). From
  * GATE_PORTS on: one listener for each of egress_ports(), in its order. All non-blocking. */
@@ -47,6 +49,7 @@ struct gate_event {
 struct gate_host {
     const struct addr_net *reach; /* operator's exceptions from addr_class, with --reach */
     size_t nreach;
+    unsigned conns_max; /* at once, for each gate; 0: GATE_CONNS_MAX */
 };
 
 struct gate_setup {
@@ -63,10 +66,11 @@ struct gate_setup {
 /* Takes fds[0..nfds) (also on failure) and begins to serve them. */
 int gate_open(const struct gate_setup *setup, const int *fds, size_t nfds, struct gate **ret,
               struct err *err);
-/* Ends every connection and door at once; closed() is called, once, from the loop when no socket of
- * the jail's namespace is held any more and the gate is freed. Counts must be read before. */
+/* Ends every connection and door at once, each connection with its event; no event comes after it
+ * returned. closed() is called, once, from the loop when no socket of the jail's namespace is held any
+ * more and the gate is freed. */
 void gate_close(struct gate *g);
-/* Adds entries, counts and limit hits (conns, sent, dns) to a result. */
+/* Adds entries, counts and limit hits (conns, sent, dns) to a result; may be called until closed(). */
 int gate_report(const struct gate *g, struct result *r);
 
 #endif

@@ -27,6 +27,8 @@ static const struct opt serve_opts[] = {
      "encrypted disks of tasks, root's alone, on a disk (DIR/disks of --state)", NULL},
     {"slots", 0, OPT_UINT, offsetof(struct runner_config, slots), "N", "attempts at once (1)",
      NULL},
+    {"reach", 0, OPT_MANY, offsetof(struct runner_config, reach), "CIDR",
+     "a private network where allowed names may live (a mirror's); repeatable", NULL},
     {NULL},
 };
 
@@ -129,9 +131,10 @@ static int run_verb(const struct verb *v, int argc, char **argv, struct err *err
     if (r == 0 && nrest > 0)
         r = err_set(err, ERR_USAGE, "%s takes no arguments; '%s' is one", v->name, rest[0]);
     free(rest);
-    if (r < 0)
-        return r;
-    return wants_help ? -help() : v->run(&cfg, err);
+    if (r == 0)
+        r = wants_help ? -help() : v->run(&cfg, err);
+    strv_done(&cfg.reach);
+    return r;
 }
 
 static int run(int argc, char **argv, struct err *err)

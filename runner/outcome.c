@@ -2,7 +2,6 @@
  * jail's first process reported, never at what the agent printed. */
 #include "runner/outcome.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -45,46 +44,73 @@ static void step_reason(const struct step_result *s, char *out, size_t size)
                    s->exit);
 }
 
-/* `when` says in which phase. What a job writes lies in a tmpfs, whose pages are memory like others:
- * who reads of a memory limit must know. */
-static void limit_reason(enum limit l, uint64_t value, uint64_t peak, const char *when, char *out,
-                         size_t size)
-{
-    struct buf limit, at;
-    buf_init(&limit, 64);
-    buf_init(&at, 64);
-    limit_format(l, value, &limit);
-    limit_format(l, peak, &at);
-    bool mem = l == LIMIT_MEM;
-    snprintf(out, size, "%s limit %s reached%s, peak %s%s", mem ? "memory" : "disk",
-             buf_str(&limit), when, buf_str(&at),
-             mem ? "; files on the attempt's disk count towards it" : "");
-    buf_done(&limit);
-    buf_done(&at);
-}
+/* ---- limits ---- */
 
-/* The limit that ended the attempt, with its words; false when none did. */
-static bool limit_hit(const struct outcome_facts *f, char *out, size_t size)
+static bool hit_of(const struct outcome_facts *f, enum limit l, struct limit_hit *out)
 {
-    const uint64_t *limits = f->task->policy.limits;
-    if (f->usage->oom_kills > 0) {
-        limit_reason(LIMIT_MEM, limits[LIMIT_MEM], f->usage->mem_peak, "", out, size);
-        return true;
+    const struct warden_usage *u = f->usage;
+    *out = (struct limit_hit){.limit = (int)l};
+    switch (l) {
+    case LIMIT_MEM:
+        out->peak = f->collect_mem_peak > u->mem_peak ? f->collect_mem_peak : u->mem_peak;
+        out->count = u->oom_kills + f->collect_oom;
+        return out->count > 0;
+    case LIMIT_PIDS:
+        out->peak = u->pids_peak;
+        out->count = u->pids_hits;
+        return out->count > 0;
+    case LIMIT_WALL:
+        return f->timed_out;
+    case LIMIT_DISK:
+        out->peak = u->disk_peak;
+        return u->disk_peak > 0 && u->disk_peak + DISK_SLACK >= f->task->policy.limits[l];
+    case LIMIT_LOG:
+        out->count = f->log_dropped;
+        return out->count > 0;
+    case LIMIT_CPU: /* slows a job down; nothing is refused */
+    case LIMIT_CONNS:
+    case LIMIT_SENT:
+    case LIMIT_DNS:
+    case LIMIT_COUNT:
+        break;
     }
-    if (f->usage->disk_peak > 0 && f->usage->disk_peak + DISK_SLACK >= limits[LIMIT_DISK]) {
-        limit_reason(LIMIT_DISK, limits[LIMIT_DISK], f->usage->disk_peak, "", out, size);
-        return true;
+    for (size_t i = 0; f->gate && i < f->gate->n; i++) {
+        const struct limit_hit *hit = (const struct limit_hit *)f->gate->items + i;
+        if (hit->limit == (int)l) {
+            *out = *hit;
+            return true;
+        }
     }
     return false;
 }
 
-static void wall_reason(const struct outcome_facts *f, char *out, size_t size)
+size_t outcome_hits(const struct outcome_facts *f, struct limit_hit hits[static LIMIT_COUNT])
 {
-    struct buf limit;
-    buf_init(&limit, 64);
-    limit_format(LIMIT_WALL, f->task->policy.limits[LIMIT_WALL], &limit);
-    snprintf(out, size, "wall limit %s reached", buf_str(&limit));
-    buf_done(&limit);
+    size_t n = 0;
+    for (int l = 0; l < LIMIT_COUNT; l++)
+        n += hit_of(f, (enum limit)l, &hits[n]);
+    return n;
+}
+
+/* Its sentence; false when it was not met. */
+static bool hit_words(const struct outcome_facts *f, enum limit l, char *out, size_t size)
+{
+    struct limit_hit hit;
+    struct buf words;
+    if (!hit_of(f, l, &hit))
+        return false;
+    buf_init(&words, size);
+    limit_hit_words(&hit, &f->task->policy, &words);
+    snprintf(out, size, "%s", buf_str(&words));
+    buf_done(&words);
+    return true;
+}
+
+/* The limit that ended the attempt, with its words; false when none did. */
+static bool limit_ended(const struct outcome_facts *f, char *out, size_t size)
+{
+    return (f->usage->oom_kills > 0 && hit_words(f, LIMIT_MEM, out, size)) ||
+           hit_words(f, LIMIT_DISK, out, size);
 }
 
 /* Whatever came before it in the order, an error of ours is not kept quiet. */
@@ -95,12 +121,16 @@ static void append_error(const struct outcome_facts *f, char *out, size_t size)
         text_linef(out + n, size - n, "; %s", f->error);
 }
 
-static void append_pids(const struct outcome_facts *f, char *out, size_t size)
+/* What was refused to a job may be why it failed. */
+static void append_refused(const struct outcome_facts *f, char *out, size_t size)
 {
-    size_t n = strlen(out);
-    if (f->usage->pids_hits > 0 && n < size)
-        snprintf(out + n, size - n, "; pids limit %" PRIu64 " was hit %u times",
-                 f->task->policy.limits[LIMIT_PIDS], f->usage->pids_hits);
+    static const enum limit refusing[] = {LIMIT_PIDS, LIMIT_CONNS, LIMIT_SENT, LIMIT_DNS};
+    for (size_t i = 0; i < sizeof refusing / sizeof *refusing; i++) {
+        char words[160];
+        size_t n = strlen(out);
+        if (hit_words(f, refusing[i], words, sizeof words))
+            snprintf(out + n, size - n, "; %s", words);
+    }
 }
 
 enum outcome outcome_judge(const struct outcome_facts *f, char reason[static OUTCOME_REASON_SIZE])
@@ -116,17 +146,17 @@ enum outcome outcome_judge(const struct outcome_facts *f, char reason[static OUT
         return OUTCOME_CANCELLED;
     }
     if (f->timed_out) {
-        wall_reason(f, reason, size);
+        hit_words(f, LIMIT_WALL, reason, size);
         append_error(f, reason, size);
         return OUTCOME_TIMED_OUT;
     }
-    if ((failed || broken) && limit_hit(f, reason, size)) {
+    if ((failed || broken) && limit_ended(f, reason, size)) {
         append_error(f, reason, size);
         return OUTCOME_LIMIT;
     }
     if (f->collect_oom) {
-        limit_reason(LIMIT_MEM, f->task->policy.limits[LIMIT_MEM], f->collect_mem_peak,
-                     " while collecting", reason, size);
+        hit_words(f, LIMIT_MEM, reason, size);
+        snprintf(reason + strlen(reason), size - strlen(reason), ", while collecting");
         append_error(f, reason, size);
         return OUTCOME_LIMIT;
     }
@@ -141,7 +171,7 @@ enum outcome outcome_judge(const struct outcome_facts *f, char reason[static OUT
     }
     if (failed) {
         step_reason(failed, reason, size);
-        append_pids(f, reason, size);
+        append_refused(f, reason, size);
         return OUTCOME_FAILED;
     }
     if (broken) {

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -30,7 +31,8 @@
 
 #define STOP_MS        15000 /* for wiping what runs; with the next, within systemd's 30 s */
 #define WARDEN_END_MS  10000
-#define FILES_WANTED   4096
+#define FILES_WANTED   65536
+#define FILES_OURS     512 /* streams, spools, pipes; the rest is for the gates' connections */
 #define ACCEPTS_A_TURN 16
 
 /* ---- end ---- */
@@ -193,13 +195,44 @@ static void warn_of_cores(void)
              "keep theirs from it, but a host for tasks is better without");
 }
 
-static void raise_files(void)
+/* Two descriptors a connection of a gate: what jails may hold open at once is what is left. */
+static void raise_files(struct serve *sv)
 {
     struct rlimit r;
-    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < FILES_WANTED) {
+    if (getrlimit(RLIMIT_NOFILE, &r) < 0)
+        return;
+    if (r.rlim_cur < FILES_WANTED) {
         r.rlim_cur = r.rlim_max < FILES_WANTED ? r.rlim_max : FILES_WANTED;
         setrlimit(RLIMIT_NOFILE, &r);
     }
+    rlim_t each = r.rlim_cur > FILES_OURS ? (r.rlim_cur - FILES_OURS) / sv->cfg->slots / 2 : 0;
+    sv->owner.gate_host.conns_max = each > GATE_CONNS_MAX ? GATE_CONNS_MAX : each > 8 ? each : 8;
+}
+
+/* The gate's look-ups wait in libuv's threads, at most GATE_LOOKUPS_MAX for each attempt, and libuv gives
+ * them half of its threads: no slow name server holds up another attempt, or a file. Names are looked
+ * up as they are, never with this host's search domains behind them. */
+static void tune_resolver(const struct serve *sv)
+{
+    char threads[16];
+    snprintf(threads, sizeof threads, "%u", 4 + 2 * GATE_LOOKUPS_MAX * sv->cfg->slots);
+    setenv("UV_THREADPOOL_SIZE", threads, 1);
+    setenv("LOCALDOMAIN", ".", 1);
+    setenv("RES_OPTIONS", "timeout:3 attempts:2", 1);
+}
+
+static int parse_reach(struct serve *sv, struct err *err)
+{
+    const struct strv *texts = &sv->cfg->reach;
+    int r = 0;
+    sv->reach = calloc(texts->n ? texts->n : 1, sizeof *sv->reach);
+    if (!sv->reach)
+        return err_set(err, ERR_FAIL, "out of memory");
+    for (size_t i = 0; r == 0 && i < texts->n; i++)
+        r = addr_net_parse(texts->v[i], &sv->reach[i], err);
+    if (r < 0)
+        err_wrap(err, "--reach");
+    return r;
 }
 
 static int lock_dir(int fd, const char *path, struct err *err)
@@ -244,6 +277,9 @@ static void init_handles(struct serve *sv)
         .warden = &sv->warden,
         .identity = &sv->identity,
         .spool_dir = sv->spool_fd,
+        .gate_host = {.reach = sv->reach,
+                      .nreach = sv->cfg->reach.n,
+                      .conns_max = sv->owner.gate_host.conns_max},
         .arg = sv,
         .tell = on_tell,
         .drop_streams = on_drop_streams,
@@ -298,6 +334,8 @@ static int start(struct serve *sv, struct err *err)
     pid_t pid = -1;
     int r = privileges_find(sv->cfg->user, &p, err);
     if (r == 0)
+        r = parse_reach(sv, err);
+    if (r == 0)
         r = identity_load_pinned(&sv->identity, sv->cfg, err);
     if (r == 0)
         r = warden_start(sv->cfg, &fd, &pid, err);
@@ -323,7 +361,8 @@ static int start(struct serve *sv, struct err *err)
     if (r < 0)
         return r;
     kernel_name(sv->kernel, sizeof sv->kernel);
-    raise_files();
+    raise_files(sv);
+    tune_resolver(sv);
     warn_of_cores();
     return start_loop(sv, err);
 }
@@ -347,6 +386,7 @@ static void done(struct serve *sv)
         diag(DIAG_WARN, "handles left open at the end");
     free(sv->attempts);
     free(sv->streams.scratch);
+    free(sv->reach);
     receipts_done(&sv->owner.receipts);
     seen_free(sv->seen);
     identity_done(&sv->identity);

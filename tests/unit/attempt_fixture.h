@@ -383,10 +383,25 @@ static void open_slot(struct fixture *f)
     close(pack);
 }
 
+/* The gate's sockets, in this namespace and at ports of the kernel's choice. */
+static int gate_sockets(int *fds)
+{
+    struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const int n = GATE_PORTS + 2;
+    for (int i = 0; i < n; i++) {
+        int type = i == GATE_DNS_UDP ? SOCK_DGRAM : SOCK_STREAM;
+        fds[i] = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        assert_int_equal(bind(fds[i], (struct sockaddr *)&sin, sizeof sin), 0);
+        if (type == SOCK_STREAM)
+            assert_int_equal(listen(fds[i], 8), 0);
+    }
+    return n;
+}
+
 static void start_phase(struct fixture *f, enum warden_phase phase)
 {
     struct warden_request req = asked(f, WARDEN_START);
-    int fds[3], n = phase == WARDEN_RUN ? 3 : 2;
+    int fds[WARDEN_FDS_MAX], n = phase == WARDEN_RUN ? 3 : 2;
     assert_int_equal(req.phase, phase);
     for (int i = 0; i < n; i++) {
         int p[2];
@@ -395,6 +410,8 @@ static void start_phase(struct fixture *f, enum warden_phase phase)
         fd_close(&f->out[i]);
         f->out[i] = p[1];
     }
+    if (phase == WARDEN_RUN)
+        n += gate_sockets(fds + n);
     answer(f, (struct warden_reply){.op = WARDEN_START, .slot = req.slot, .phase = phase}, fds,
            (size_t)n);
     fds_close(fds, (size_t)n);

@@ -326,6 +326,9 @@ static void egress(void **state)
     struct fixture *f = *state;
     strv_add(&f->task.policy.egress, "example.com");
     sign_task(f);
+    assert_int_equal(verdict(f), REFUSAL_COUNT);
+    strv_add(&f->task.policy.egress, "cargo"); /* no preset is known here */
+    sign_task(f);
     assert_int_equal(verdict(f), REFUSED_EGRESS);
 }
 
@@ -348,7 +351,7 @@ static void order(void **state)
     record_it(f);
     f->ground.slot_free = false;
     f->ground.unenforceable = LIMIT_BIT(LIMIT_CPU);
-    strv_add(&f->task.policy.egress, "example.com");
+    strv_add(&f->task.policy.egress, "cargo");
     f->task.token_sha256[0] ^= 1;
     f->task.fence = 1;
     f->task.iat = f->task.nbf = NOW - 7200;

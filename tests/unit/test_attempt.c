@@ -374,7 +374,7 @@ static void a_collector_out_of_memory_is_a_limit(void **state)
     expect(f, &f->control, MSG_ENDED);
     fetch(f, OUTCOME_LIMIT, "");
     assert_non_null(
-        strstr(f->result.reason, "memory limit 2 GiB reached while collecting, peak 2 GiB"));
+        strstr(f->result.reason, "memory limit 2 GiB reached, peak 2 GiB, 1 process group killed, while collecting"));
 }
 
 static void a_warden_that_does_not_kill_is_fatal(void **state)

@@ -57,7 +57,7 @@ static void the_first_failure_is_named(void **state)
     assert_string_equal(reason, "command 'step2' was ended by signal 11");
     usage.pids_hits = 4;
     outcome_judge(&f, reason);
-    assert_non_null(strstr(reason, "pids limit 512 was hit 4 times"));
+    assert_non_null(strstr(reason, "; process limit 512 reached, 4 forks refused"));
     steps[2].ran = steps[3].ran = false; /* skipped steps judge nothing */
     assert_int_equal(outcome_judge(&f, reason), OUTCOME_ERROR);
 }
@@ -73,8 +73,7 @@ static void the_order_holds(void **state)
     usage.mem_peak = 2ull << 30;
     assert_int_equal(outcome_judge(&f, reason), OUTCOME_LIMIT);
     assert_string_equal(reason,
-                        "memory limit 2 GiB reached, peak 2 GiB; files on the attempt's disk "
-                        "count towards it; the pipe broke");
+                        "memory limit 2 GiB reached, peak 2 GiB, 1 process group killed; the pipe broke");
     f.timed_out = true;
     assert_int_equal(outcome_judge(&f, reason), OUTCOME_TIMED_OUT);
     assert_string_equal(reason, "wall limit 30 min reached; the pipe broke");
@@ -102,9 +101,8 @@ static void memory_may_also_end_the_collecting(void **state)
     f.collect_oom = true;
     f.collect_mem_peak = 1ull << 30;
     assert_int_equal(outcome_judge(&f, reason), OUTCOME_LIMIT);
-    assert_string_equal(reason, "memory limit 2 GiB reached while collecting, peak 1 GiB; files on "
-                                "the attempt's disk count towards it; collect: the memory limit "
-                                "ended it");
+    assert_string_equal(reason, "memory limit 2 GiB reached, peak 1 GiB, 1 process group killed, while "
+                                "collecting; collect: the memory limit ended it");
     f.cancelled = true;
     assert_int_equal(outcome_judge(&f, reason), OUTCOME_CANCELLED);
     assert_non_null(strstr(reason, "; collect: the memory limit ended it"));
