@@ -103,7 +103,8 @@ static int make_keeper(const struct cell_setup *setup, struct cell *c, struct er
     struct keeper_setup keeper = {
         .cell = setup,
         .ctl = ends[1],
-        .jail_cgroup = c->cgroup.jail,
+        .cgroup = {c->cgroup.jail[CGROUP_RUN], c->cgroup.jail[CGROUP_TOOL]},
+        .order = c->page.fd,
         .uid = geteuid(),
         .gid = getegid(),
     };
@@ -121,13 +122,19 @@ static int make_keeper(const struct cell_setup *setup, struct cell *c, struct er
 }
 
 /* A disk that memory cannot hold is an image where the host can make one. */
-static int make_image(const struct cell_setup *setup, uid_t owner, struct cell *c, struct err *err)
+static bool wants_image(const struct cell_setup *setup)
 {
     const uint64_t *limits = setup->task->policy.limits;
-    if (!setup->disks || setup->disks->dir < 0 ||
-        disk_fits_memory(limits[LIMIT_DISK], limits[LIMIT_MEM]))
+    return setup->disks && setup->disks->dir >= 0 &&
+           !disk_fits_memory(limits[LIMIT_DISK], limits[LIMIT_MEM]);
+}
+
+static int make_image(const struct cell_setup *setup, uid_t owner, struct cell *c, struct err *err)
+{
+    if (!wants_image(setup))
         return 0;
-    int rc = disk_image_make(setup->disks, limits[LIMIT_DISK], owner, owner, &c->image, err);
+    int rc = disk_image_make(setup->disks, setup->task->policy.limits[LIMIT_DISK], owner, owner,
+                             &c->image, err);
     c->on_image = rc == 0;
     return rc;
 }
@@ -141,35 +148,101 @@ static int send_go(struct cell *c, struct err *err)
     return rc;
 }
 
-int cell_open(const struct cell_setup *setup, struct cell *out, int *ret_pack, struct err *err)
+int cell_make(const struct cell_setup *setup, struct cell *out, struct err *err)
 {
     struct cell c = CELL_NONE;
-    struct cell_msg msg;
-    int fds[FDPASS_MAX] = {-1, -1};
-    size_t nfds = 0;
     uid_t owner = setup->rooted ? CELL_UID_BASE + setup->slot * CELL_UID_COUNT : geteuid();
-    int rc =
-        cgroup_open(setup->cgroups, setup->slot, setup->task->policy.limits, owner, &c.cgroup, err);
+    int rc = order_page_new(&c.page, err);
+    if (rc == 0)
+        rc = cgroup_open(setup->cgroups, setup->slot, setup->task->policy.limits, owner, &c.cgroup,
+                         err);
     if (rc == 0)
         rc = make_image(setup, owner, &c, err);
     if (rc == 0)
         rc = make_keeper(setup, &c, err);
     if (rc == 0)
         rc = send_go(&c, err);
-    if (rc == 0)
-        rc = await(&c, CELL_READY, &msg, fds, &nfds, err);
-    if (rc == 0 && nfds != (c.on_image ? 1 : 2)) {
-        fds_close(fds, nfds);
-        rc = err_set(err, ERR_FAIL, "the attempt's keeper sent %zu descriptors", nfds);
-    }
-    if (rc < 0) {
+    fd_close(&c.page.fd);
+    if (rc < 0)
         cell_close(&c);
+    else
+        *out = c;
+    return rc;
+}
+
+void cell_prepare(struct cell *c, enum warden_phase phase)
+{
+    struct err ignored = ERR_INIT;
+    send_op(c, CELL_PREPARE, phase, &ignored);
+}
+
+int cell_ready(struct cell *c, struct err *err)
+{
+    struct cell_msg msg;
+    int fds[FDPASS_MAX];
+    size_t nfds = 0;
+    if (c->ready)
+        return 0;
+    int rc = await(c, CELL_READY, &msg, fds, &nfds, err);
+    if (rc < 0)
+        return rc;
+    if (nfds != (c->on_image ? 1 : 2)) {
+        fds_close(fds, nfds);
+        return err_set(err, ERR_FAIL, "the attempt's keeper sent %zu descriptors", nfds);
+    }
+    c->pack = fds[0];
+    c->watch = c->on_image ? -1 : fds[1];
+    c->ready = true;
+    return 0;
+}
+
+bool cell_fits(const struct cell_setup *made, const struct cell_setup *wanted)
+{
+    const struct policy *a = &made->task->policy, *b = &wanted->task->policy;
+    return strcmp(a->image, b->image) == 0 && strcmp(a->cache, b->cache) == 0 &&
+           a->cache_keep == b->cache_keep && a->nested_userns == b->nested_userns &&
+           wants_image(made) == wants_image(wanted) &&
+           (!wants_image(made) || a->limits[LIMIT_DISK] == b->limits[LIMIT_DISK]);
+}
+
+/* The order is whole before the keeper hears of it; the keeper takes its orders in turn. */
+static int give_order(struct cell *c, const struct task *task, const uint8_t *token, int *ret_pack,
+                      struct err *err)
+{
+    int rc = order_write(&c->page, task, token, err);
+    if (rc == 0)
+        rc = send_op(c, CELL_BIND, 0, err);
+    if (rc == 0)
+        rc = cell_ready(c, err);
+    if (rc < 0) {
+        cell_close(c);
         return rc;
     }
-    *ret_pack = fds[0];
-    c.watch = c.on_image ? -1 : fds[1];
-    *out = c;
+    *ret_pack = c->pack;
+    c->pack = -1;
     return 0;
+}
+
+int cell_bind(struct cell *c, const struct task *task, const uint8_t *token, int *ret_pack,
+              struct err *err)
+{
+    int rc = cgroup_limit(&c->cgroup, task->policy.limits, err);
+    if (rc < 0) {
+        cell_close(c);
+        return rc;
+    }
+    return give_order(c, task, token, ret_pack, err);
+}
+
+int cell_open(const struct cell_setup *setup, struct cell *out, int *ret_pack, struct err *err)
+{
+    int rc = cell_make(setup, out, err);
+    return rc < 0 ? rc : give_order(out, setup->task, setup->token, ret_pack, err);
+}
+
+static enum cgroup_jail cgroup_of(enum warden_phase phase)
+{
+    return phase == WARDEN_RUN ? CGROUP_RUN : CGROUP_TOOL;
 }
 
 int cell_start(struct cell *c, enum warden_phase phase, int ret_fds[static FDPASS_MAX],
@@ -177,9 +250,7 @@ int cell_start(struct cell *c, enum warden_phase phase, int ret_fds[static FDPAS
 {
     struct cell_msg msg;
     size_t nfds = 0, least = phase == WARDEN_RUN ? JAIL_PIPES + GATE_PORTS : JAIL_STATUS;
-    cgroup_begin(&c->cgroup);
-    if (phase == WARDEN_COLLECT)
-        cgroup_widen(&c->cgroup);
+    cgroup_begin(&c->cgroup, cgroup_of(phase));
     int rc = send_op(c, CELL_START, phase, err);
     if (rc == 0)
         rc = await(c, CELL_STARTED, &msg, ret_fds, &nfds, err);
@@ -200,7 +271,7 @@ void cell_kill(struct cell *c)
     struct err ignored = ERR_INIT;
     if (!c->busy)
         return;
-    cgroup_kill_jail(&c->cgroup);
+    cgroup_kill(&c->cgroup, cgroup_of(c->phase));
     /* A keeper that cannot be told is dead or dying, and its jail with it. */
     send_op(c, CELL_KILL, 0, &ignored);
 }
@@ -244,7 +315,7 @@ int cell_ended(struct cell *c, struct cell_end *ret, struct err *err)
         end_keeper(c);
     c->busy = false;
     ret->usage = (struct warden_usage){.cpu_ms = msg.cpu_ms};
-    cgroup_usage(&c->cgroup, &ret->usage);
+    cgroup_usage(&c->cgroup, cgroup_of(c->phase), &ret->usage);
     ret->usage.wall_ms = msg.wall_ms;
     ret->usage.disk_peak = msg.disk_used;
     ret->exit = msg.exit;
@@ -255,7 +326,7 @@ int cell_ended(struct cell *c, struct cell_end *ret, struct err *err)
         ret->patch = fds[0];
     else
         fds_close(fds, nfds);
-    if (!cgroup_jail_empty(&c->cgroup, EMPTY_MS)) {
+    if (!cgroup_empty(&c->cgroup, cgroup_of(c->phase), EMPTY_MS)) {
         fd_close(&ret->patch);
         return err_set(err, ERR_FAIL, "processes of the attempt do not die");
     }
@@ -266,10 +337,13 @@ struct warden_wiped cell_close(struct cell *c)
 {
     struct warden_wiped w = {0};
     cell_kill(c);
-    w.processes = end_keeper(c) && cgroup_jail_empty(&c->cgroup, GONE_MS);
-    /* Nothing but processes holds a jail's network namespace: it is mounted nowhere, and neither a
-     * descriptor of it nor a socket leaves. To look for its number is no check: the kernel gives a
-     * freed one to the next namespace of anybody. */
+    fd_close(&c->pack);
+    w.processes = end_keeper(c) && cgroup_empty(&c->cgroup, CGROUP_RUN, GONE_MS) &&
+                  cgroup_empty(&c->cgroup, CGROUP_TOOL, GONE_MS);
+    /* Here nothing but processes holds a jail's network namespace: it is mounted nowhere, and no
+     * descriptor of it leaves the keeper. Sockets of it do: whoever took them answers for them
+     * (warden.h). To look for its number is no check: the kernel gives a freed one to the next
+     * namespace of anybody. */
     w.network = w.processes;
     /* No watch: the disk was never handed over, and died with the keeper's namespace. */
     if (c->on_image)
@@ -277,6 +351,7 @@ struct warden_wiped cell_close(struct cell *c)
     else
         w.disk = c->watch < 0 ? w.processes : disk_gone(c->watch, GONE_MS);
     w.cgroup = cgroup_remove(&c->cgroup);
+    order_page_done(&c->page);
     fd_close(&c->watch);
     *c = CELL_NONE;
     return w;

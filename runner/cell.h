@@ -1,7 +1,10 @@
 /* An attempt's cell, seen from the warden: one keeper process (keeper.c) in a user, mount and pid
- * namespace of its own, which holds the attempt's disk and starts its jails. The keeper is ours and
- * no program of a task ever runs in it; it is told what to do by few fixed-size records, and told no
- * secret after it was made. When it is reaped, everything of the attempt is dead. */
+ * namespace of its own, which holds the attempt's disk, prepares its jails and starts them. The keeper
+ * is ours and no program of a task ever runs in it; it is told what to do by few fixed-size records,
+ * and what its task is by the order (order.h). When it is reaped, everything of the attempt is dead.
+ *
+ * A cell can be made before there is a task: cell_make, then cell_bind when the task is there, once.
+ * Until then it holds nothing of any task. What cannot be changed later must fit: cell_fits. */
 #ifndef RUNNER_CELL_H
 #define RUNNER_CELL_H
 
@@ -14,6 +17,7 @@
 #include "runner/disk_image.h"
 #include "runner/fdpass.h"
 #include "runner/jail.h"
+#include "runner/order.h"
 #include "runner/seccomp.h"
 #include "runner/warden.h"
 
@@ -23,10 +27,10 @@
 
 #define CELL_OOM_SCORE "800" /* when memory runs out, an attempt goes before all else on the host */
 
-/* All borrowed, and needed only during cell_open: the keeper has its own copies by then. */
+/* All borrowed, and needed only while the keeper is made: it has its own copies by then. */
 struct cell_setup {
-    const struct task *task;
-    const uint8_t *token;
+    const struct task *task; /* of cell_make: only its policy is looked at */
+    const uint8_t *token;    /* not of cell_make */
     const struct seccomp_filter *filter;
     const struct cgroup_tree *cgroups;
     struct disk_store *disks; /* NULL: none */
@@ -37,8 +41,10 @@ struct cell_setup {
 
 struct cell {
     pid_t pid;
-    int pidfd, ctl, watch; /* owned */
-    bool busy;             /* a phase is running */
+    int pidfd, ctl, watch, pack; /* owned; pack until it is handed out */
+    struct order_page page;      /* owned */
+    bool ready;                  /* the keeper is done with itself */
+    bool busy;                   /* a phase is running */
     enum warden_phase phase;
     struct cgroup cgroup;
     bool
@@ -46,15 +52,31 @@ struct cell {
     struct disk_image image;
 };
 
-#define CELL_NONE                         \
-    ((struct cell){.pid = -1,             \
-                   .pidfd = -1,           \
-                   .ctl = -1,             \
-                   .watch = -1,           \
-                   .cgroup = CGROUP_NONE, \
-                   .image = DISK_IMAGE_NONE})
+#define CELL_NONE                            \
+    ((struct cell){.pid = -1,                \
+                   .pidfd = -1,              \
+                   .ctl = -1,                \
+                   .watch = -1,              \
+                   .pack = -1,               \
+                   .image = DISK_IMAGE_NONE, \
+                   .page = ORDER_PAGE_NONE,  \
+                   .cgroup = CGROUP_NONE})
 
-/* Makes the keeper, its namespaces and the attempt's disk. ret_pack: where the source pack goes. */
+/* Makes a keeper, which goes on to make its namespaces and disk by itself. */
+int cell_make(const struct cell_setup *setup, struct cell *out, struct err *err);
+/* Asks the keeper to prepare a phase's jail ahead of its start. That it cannot shows when the phase
+ * is started. */
+void cell_prepare(struct cell *c, enum warden_phase phase);
+/* Waits until the keeper is done with itself; c->ctl is readable when it is. */
+int cell_ready(struct cell *c, struct err *err);
+/* Could a cell that was made so serve what is wanted? Limits of cgroups, rlimits and a tmpfs can be set
+ * later; what the tree shows, the filter and an image's size cannot. */
+bool cell_fits(const struct cell_setup *made, const struct cell_setup *wanted);
+/* Gives a made cell its task: limits, commands, token. ret_pack: where the source pack goes. On failure
+ * the cell is closed. */
+int cell_bind(struct cell *c, const struct task *task, const uint8_t *token, int *ret_pack,
+              struct err *err);
+/* Makes a cell for a task, from nothing. */
 int cell_open(const struct cell_setup *setup, struct cell *out, int *ret_pack, struct err *err);
 /* Starts a phase. ret_fds[0..*ret_n): what WARDEN_START answers with; the caller's. */
 int cell_start(struct cell *c, enum warden_phase phase, int ret_fds[static FDPASS_MAX],
@@ -82,6 +104,8 @@ enum cell_op {
     CELL_GO = 1, /* fds: [the disk's mount] or none. -> READY, fds: [pack], of a tmpfs also [watch].
                   * Ids are mapped */
     CELL_READY,
+    CELL_BIND,    /* no answer: the order is written. What is wrong with it, START says */
+    CELL_PREPARE, /* phase. No answer */
     CELL_START,   /* phase. -> STARTED */
     CELL_STARTED, /* fds: pipes, of a run also the gate's sockets */
     CELL_ENDED,   /* event; fds: [patch] or none */
@@ -99,9 +123,10 @@ struct cell_msg {
 
 struct keeper_setup {
     const struct cell_setup *cell;
-    int ctl;         /* the keeper's end */
-    int jail_cgroup; /* or -1 */
-    uid_t uid;       /* the caller's ids, mapped to the jail's when not rooted */
+    int ctl;                  /* the keeper's end */
+    int cgroup[CGROUP_JAILS]; /* or -1 */
+    int order;                /* what to map */
+    uid_t uid;                /* the caller's ids, mapped to the jail's when not rooted */
     gid_t gid;
 };
 

@@ -261,23 +261,23 @@ static bool wait_empty(int dir, unsigned wait_ms)
     return true;
 }
 
-void cgroup_kill_jail(const struct cgroup *c)
+void cgroup_kill(const struct cgroup *c, enum cgroup_jail which)
 {
-    if (c->jail >= 0)
-        kill_all(c->jail);
+    if (c->jail[which] >= 0)
+        kill_all(c->jail[which]);
 }
 
-bool cgroup_jail_empty(const struct cgroup *c, unsigned wait_ms)
+bool cgroup_empty(const struct cgroup *c, enum cgroup_jail which, unsigned wait_ms)
 {
-    return c->jail < 0 || wait_empty(c->jail, wait_ms);
+    return c->jail[which] < 0 || wait_empty(c->jail[which], wait_ms);
 }
 
-static int set_limits(int jail, const uint64_t limits[LIMIT_COUNT])
+static int set_limits(int jail, const uint64_t limits[LIMIT_COUNT], uint64_t mem)
 {
     uint64_t quota = limits[LIMIT_CPU] * (CPU_PERIOD_US / 1000);
     if (limits[LIMIT_CPU] > UINT64_MAX / CPU_PERIOD_US)
         return -1;
-    if (putf(jail, "memory.max", "%" PRIu64, limits[LIMIT_MEM]) < 0 ||
+    if (putf(jail, "memory.max", "%" PRIu64, mem) < 0 ||
         putf(jail, "pids.max", "%" PRIu64, limits[LIMIT_PIDS]) < 0 ||
         putf(jail, "cpu.max", "%" PRIu64 " %u", quota < CPU_QUOTA_MIN ? CPU_QUOTA_MIN : quota,
              CPU_PERIOD_US) < 0 ||
@@ -289,24 +289,18 @@ static int set_limits(int jail, const uint64_t limits[LIMIT_COUNT])
     return put(jail, "cgroup.max.descendants", "0");
 }
 
-void cgroup_widen(const struct cgroup *c)
-{
-    /* On failure the collector may still do with what is left. */
-    if (c->jail >= 0)
-        putf(c->jail, "memory.max", "%" PRIu64, c->collect_mem);
-}
-
 static void close_all(struct cgroup *c)
 {
     fd_close(&c->attempt);
     fd_close(&c->keeper);
-    fd_close(&c->jail);
+    for (size_t i = 0; i < CGROUP_JAILS; i++)
+        fd_close(&c->jail[i]);
 }
 
 /* Kills and removes by name: also what a crashed predecessor left. True when it is gone. */
 static bool remove_named(int tree, const char *name)
 {
-    static const char *const leaves[] = {"jail", "keeper"};
+    static const char *const leaves[] = {"jail", "tool", "keeper"};
     int dir = openat(tree, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (dir < 0)
         return errno == ENOENT;
@@ -322,11 +316,38 @@ static bool remove_named(int tree, const char *name)
 }
 
 /* At most the memory limit's worth of files is there; as much again for the tool, and the patch. */
-static uint64_t room_to_collect(const uint64_t limits[LIMIT_COUNT])
+static uint64_t tool_memory(const uint64_t limits[LIMIT_COUNT])
 {
     uint64_t mem = limits[LIMIT_MEM], disk = limits[LIMIT_DISK];
     return mem > UINT64_MAX / 4 || disk > UINT64_MAX / 4 ? UINT64_MAX / 2
                                                          : 2 * mem + disk + COLLECT_LEAST;
+}
+
+static int limit_both(const struct cgroup *c, const uint64_t limits[LIMIT_COUNT])
+{
+    return set_limits(c->jail[CGROUP_RUN], limits, limits[LIMIT_MEM]) < 0
+               ? -1
+               : set_limits(c->jail[CGROUP_TOOL], limits, tool_memory(limits));
+}
+
+int cgroup_limit(const struct cgroup *c, const uint64_t limits[LIMIT_COUNT], struct err *err)
+{
+    if (c->attempt >= 0 && limit_both(c, limits) < 0)
+        return err_errno(err, ERR_FAIL, "cannot set limits in cgroup %s", c->name);
+    return 0;
+}
+
+/* The keeper starts jails by CLONE_INTO_CGROUP: that takes the right to write both the target's and
+ * the common ancestor's cgroup.procs, and no other file. */
+static int give(const struct cgroup *c, uid_t owner)
+{
+    if (owner == geteuid())
+        return 0;
+    const int dirs[] = {c->attempt, c->jail[CGROUP_RUN], c->jail[CGROUP_TOOL]};
+    for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++)
+        if (fchownat(dirs[i], "cgroup.procs", owner, (gid_t)-1, AT_SYMLINK_NOFOLLOW) < 0)
+            return -1;
+    return 0;
 }
 
 int cgroup_open(const struct cgroup_tree *t, unsigned slot, const uint64_t limits[LIMIT_COUNT],
@@ -337,50 +358,44 @@ int cgroup_open(const struct cgroup_tree *t, unsigned slot, const uint64_t limit
     if (t->dir < 0)
         return 0;
     c.tree = t->dir;
-    c.collect_mem = room_to_collect(limits);
     snprintf(c.name, sizeof c.name, "attempt-%u", slot);
     if (!remove_named(c.tree, c.name))
         return err_set(err, ERR_FAIL, "cgroup %s of an earlier attempt cannot be removed", c.name);
     c.attempt = child_dir(c.tree, c.name);
     if (c.attempt < 0 || put(c.attempt, "cgroup.subtree_control", CONTROLLERS) < 0 ||
         (c.keeper = child_dir(c.attempt, "keeper")) < 0 ||
-        (c.jail = child_dir(c.attempt, "jail")) < 0 || set_limits(c.jail, limits) < 0)
-        goto fail;
-    /* The keeper starts jails by CLONE_INTO_CGROUP: that takes the right to write both the target's
-     * and the common ancestor's cgroup.procs, and no other file. */
-    if (owner != geteuid() &&
-        (fchownat(c.attempt, "cgroup.procs", owner, (gid_t)-1, AT_SYMLINK_NOFOLLOW) < 0 ||
-         fchownat(c.jail, "cgroup.procs", owner, (gid_t)-1, AT_SYMLINK_NOFOLLOW) < 0))
-        goto fail;
+        (c.jail[CGROUP_RUN] = child_dir(c.attempt, "jail")) < 0 ||
+        (c.jail[CGROUP_TOOL] = child_dir(c.attempt, "tool")) < 0 || limit_both(&c, limits) < 0 ||
+        give(&c, owner) < 0) {
+        int rc = err_errno(err, ERR_FAIL, "cannot set limits in cgroup %s", c.name);
+        close_all(&c);
+        remove_named(c.tree, c.name);
+        return rc;
+    }
     *out = c;
     return 0;
-fail:;
-    int rc = err_errno(err, ERR_FAIL, "cannot set limits in cgroup %s", c.name);
-    close_all(&c);
-    remove_named(c.tree, c.name);
-    return rc;
 }
 
-static void read_counters(const struct cgroup *c, struct warden_usage *u)
+static void read_counters(int jail, struct warden_usage *u)
 {
-    u->cpu_ms = counter(c->jail, "cpu.stat", "usage_usec") / 1000;
-    u->mem_peak = counter(c->jail, "memory.peak", NULL);
-    u->pids_peak = counter(c->jail, "pids.peak", NULL);
-    u->oom_kills = (uint32_t)counter(c->jail, "memory.events", "oom_kill");
-    u->pids_hits = (uint32_t)counter(c->jail, "pids.events", "max");
+    u->cpu_ms = counter(jail, "cpu.stat", "usage_usec") / 1000;
+    u->mem_peak = counter(jail, "memory.peak", NULL);
+    u->pids_peak = counter(jail, "pids.peak", NULL);
+    u->oom_kills = (uint32_t)counter(jail, "memory.events", "oom_kill");
+    u->pids_hits = (uint32_t)counter(jail, "pids.events", "max");
 }
 
-void cgroup_begin(struct cgroup *c)
+void cgroup_begin(struct cgroup *c, enum cgroup_jail which)
 {
-    if (c->jail >= 0)
-        read_counters(c, &c->base);
+    if (c->jail[which] >= 0)
+        read_counters(c->jail[which], &c->base);
 }
 
-void cgroup_usage(const struct cgroup *c, struct warden_usage *u)
+void cgroup_usage(const struct cgroup *c, enum cgroup_jail which, struct warden_usage *u)
 {
-    if (c->jail < 0)
+    if (c->jail[which] < 0)
         return;
-    read_counters(c, u);
+    read_counters(c->jail[which], u);
     u->cpu_ms -= c->base.cpu_ms;
     u->oom_kills -= c->base.oom_kills;
     u->pids_hits -= c->base.pids_hits;

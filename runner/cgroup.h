@@ -3,7 +3,12 @@
  *   OWN/supervisor            warden and serve, so that OWN may have children with limits
  *   OWN/attempt-N             belongs to slot N's root user: a keeper may start jails below it
  *   OWN/attempt-N/keeper      ours, unlimited, tiny
- *   OWN/attempt-N/jail        every phase of the attempt; carries the limits
+ *   OWN/attempt-N/jail        the run: carries the limits
+ *   OWN/attempt-N/tool        checkout and collect: our own tool on the attempt's files, the same limits
+ *                             but of memory, since those files may fill the job's
+ *
+ * Two, so that a phase's jail can be prepared while the other's works, and neither is counted, killed
+ * or kept from ending by the other.
  *
  * Used by the warden only. The jail never sees a cgroup file system. */
 #ifndef RUNNER_CGROUP_H
@@ -26,15 +31,16 @@ struct cgroup_tree {
     char why[160];
 };
 
+enum cgroup_jail { CGROUP_RUN, CGROUP_TOOL, CGROUP_JAILS };
+
 /* One attempt's cgroups. All -1 when there are none. */
 struct cgroup {
-    int tree, attempt, keeper, jail; /* owned but `tree` */
-    char name[32];                   /* "attempt-N" */
-    uint64_t collect_mem;            /* memory.max while the work is collected */
-    struct warden_usage base;        /* counters when the current phase began */
+    int tree, attempt, keeper, jail[CGROUP_JAILS]; /* owned but `tree` */
+    char name[32];                                 /* "attempt-N" */
+    struct warden_usage base;                      /* counters when the current phase began */
 };
 
-#define CGROUP_NONE ((struct cgroup){.tree = -1, .attempt = -1, .keeper = -1, .jail = -1})
+#define CGROUP_NONE ((struct cgroup){.tree = -1, .attempt = -1, .keeper = -1, .jail = {-1, -1}})
 
 /* The cgroup v2 path in the text of /proc/self/cgroup, and the path of the mount that shows it in the
  * text of /proc/self/mountinfo. Return 0 or -1: not there, or not of a usable form. */
@@ -50,17 +56,16 @@ void cgroup_tree_done(struct cgroup_tree *t);
  * predecessor left under the name is killed and removed first. */
 int cgroup_open(const struct cgroup_tree *t, unsigned slot, const uint64_t limits[LIMIT_COUNT],
                 uid_t owner, struct cgroup *out, struct err *err);
-/* Before collect: files that the job left count against memory, and may have used all of it. Makes
- * room for our own tool and the patch. */
-void cgroup_widen(const struct cgroup *c);
-/* Kills everything in the jail's cgroup. */
-void cgroup_kill_jail(const struct cgroup *c);
-/* Waits until nothing lives in the jail's cgroup. */
-bool cgroup_jail_empty(const struct cgroup *c, unsigned wait_ms);
+/* Other limits than it was opened with. */
+int cgroup_limit(const struct cgroup *c, const uint64_t limits[LIMIT_COUNT], struct err *err);
+/* Kills everything in that cgroup. */
+void cgroup_kill(const struct cgroup *c, enum cgroup_jail which);
+/* Waits until nothing lives in it. */
+bool cgroup_empty(const struct cgroup *c, enum cgroup_jail which, unsigned wait_ms);
 /* Marks the counters' present values as the start of a phase. */
-void cgroup_begin(struct cgroup *c);
+void cgroup_begin(struct cgroup *c, enum cgroup_jail which);
 /* Fills what cgroup counters know since cgroup_begin: cpu_ms, peaks, oom_kills, pids_hits. */
-void cgroup_usage(const struct cgroup *c, struct warden_usage *u);
+void cgroup_usage(const struct cgroup *c, enum cgroup_jail which, struct warden_usage *u);
 /* Removes the cgroups and checks that they are gone; closes `c`. True when nothing is left. */
 bool cgroup_remove(struct cgroup *c);
 

@@ -160,6 +160,30 @@ void disk_yield(const struct disk *d)
     unlinkat(d->root, RESERVE, 0);
 }
 
+static int remount(int root, const char *path, uint64_t bytes)
+{
+    char size[24], inodes[24];
+    int rc = -1, fs = sys_fspick(root, path);
+    if (fs < 0)
+        return -1;
+    snprintf(size, sizeof size, "%" PRIu64, bytes);
+    snprintf(inodes, sizeof inodes, "%" PRIu64, disk_inodes(bytes));
+    if (sys_fsconfig(fs, FSCONFIG_SET_STRING, "size", size) == 0 &&
+        sys_fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", inodes) == 0)
+        rc = sys_fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL);
+    fd_close(&fs);
+    return rc;
+}
+
+int disk_resize(const struct disk *d, uint64_t bytes, struct err *err)
+{
+    if (d->watch < 0)
+        return err_set(err, ERR_FAIL, "the attempt's disk is an image, whose size is fixed");
+    if (remount(d->root, "", bytes) < 0 || remount(d->root, "out", disk_patch_room(bytes)) < 0)
+        return err_errno(err, ERR_FAIL, "the attempt's disk cannot be given its size");
+    return 0;
+}
+
 void disk_done(struct disk *d)
 {
     fd_close(&d->root);

@@ -29,6 +29,8 @@ struct disk {
 int disk_make(const char *path, uint64_t bytes, int image, uid_t owner, gid_t group,
               struct disk *out, struct err *err);
 void disk_done(struct disk *d);
+/* Gives a tmpfs disk another size, as if it had been made with it. */
+int disk_resize(const struct disk *d, uint64_t bytes, struct err *err);
 
 /* Of a disk of `bytes`: how many files may be on it, and how much its patch may take at most. */
 uint64_t disk_inodes(uint64_t bytes);

@@ -1,4 +1,4 @@
-/* Starts one phase's jail from the keeper, and builds it from inside: mounts, pivot, drop. The keeper
+/* Prepares one phase's jail from the keeper, and builds it from inside: mounts, pivot, drop. The keeper
  * has moved into the jail's network namespace before (net.c).
  * Everything up to jail_init happens before any program of a task runs in it. */
 #include "runner/jail.h"
@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -14,6 +15,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <linux/futex.h>
 
 #include "common/clock.h"
 #include "common/file.h"
@@ -64,7 +67,7 @@ static int build(const struct jail_spec *spec, const int pipes[static JAIL_PIPES
     umask(022);
     if (unshare(CLONE_NEWCGROUP) < 0 && errno != EINVAL)
         return err_errno(err, ERR_FAIL, "no cgroup namespace");
-    int rc = build_tree(spec->phase, jail_nests(spec->phase, &spec->task->policy), err);
+    int rc = build_tree(spec->phase, spec->nested, err);
     if (rc == 0)
         rc = take_stdio(spec->input, pipes, spec->tool, err);
     if (rc < 0)
@@ -115,43 +118,44 @@ static pid_t clone_jail(const struct jail_spec *spec, int *ret_pidfd)
     return sys_clone3(&args);
 }
 
-int jail_start(const struct jail_spec *spec, struct jail *out, int ret_pipes[static JAIL_PIPES],
-               struct err *err)
+int jail_prepare(const struct jail_spec *spec, struct jail *out, struct err *err)
 {
-    int rc = -1, reads[JAIL_PIPES] = {-1, -1, -1}, writes[JAIL_PIPES] = {-1, -1, -1};
+    int rc = 0, writes[JAIL_PIPES] = {-1, -1, -1};
     struct jail j = JAIL_NONE;
     int npipes = spec->phase == WARDEN_RUN ? JAIL_PIPES : JAIL_STATUS;
     j.report =
         mmap(NULL, sizeof *j.report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (j.report == MAP_FAILED) {
-        j.report = NULL;
-        rc = err_errno(err, ERR_FAIL, "no memory for a jail");
-        goto out;
+    if (j.report == MAP_FAILED)
+        return err_errno(err, ERR_FAIL, "no memory for a jail");
+    for (int i = 0; rc == 0 && i < npipes; i++)
+        rc = make_pipe(&j.pipes[i], &writes[i]);
+    if (rc < 0) {
+        rc = err_errno(err, ERR_FAIL, "the jail's pipes cannot be made");
+    } else {
+        j.pid = clone_jail(spec, &j.pidfd);
+        if (j.pid == 0)
+            jail_main(spec, writes, j.report);
+        if (j.pid < 0)
+            rc = err_errno(err, ERR_FAIL, "the jail's namespaces cannot be made");
     }
-    for (int i = 0; i < npipes; i++)
-        if (make_pipe(&reads[i], &writes[i]) < 0) {
-            rc = err_errno(err, ERR_FAIL, "the jail's pipes cannot be made");
-            goto out;
-        }
-    j.started_us = clock_mono_us();
-    j.pid = clone_jail(spec, &j.pidfd);
-    if (j.pid == 0)
-        jail_main(spec, writes, j.report);
-    if (j.pid < 0) {
-        rc = err_errno(err, ERR_FAIL, "the jail's namespaces cannot be made");
-        goto out;
-    }
-    memcpy(ret_pipes, reads, sizeof reads);
-    *out = j;
-    rc = 0;
-out:
     fds_close(writes, JAIL_PIPES);
     if (rc < 0) {
-        fds_close(reads, JAIL_PIPES);
-        if (j.report)
-            munmap(j.report, sizeof *j.report);
+        fds_close(j.pipes, JAIL_PIPES);
+        munmap(j.report, sizeof *j.report);
+        return rc;
     }
-    return rc;
+    *out = j;
+    return 0;
+}
+
+void jail_go(struct jail *j, int ret_pipes[static JAIL_PIPES])
+{
+    memcpy(ret_pipes, j->pipes, sizeof j->pipes);
+    for (int i = 0; i < JAIL_PIPES; i++)
+        j->pipes[i] = -1;
+    j->started_us = clock_mono_us();
+    atomic_store(&j->report->go, 1);
+    syscall(SYS_futex, &j->report->go, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
 void jail_kill(const struct jail *j)
@@ -172,9 +176,14 @@ void jail_reap(struct jail *j, struct jail_end *ret)
     struct rusage ru = {0};
     while (wait4(j->pid, &status, 0, &ru) < 0 && errno == EINTR)
         ;
-    *ret = (struct jail_end){.report = *j->report, .cpu_ms = cpu_ms(&ru)};
+    uint64_t cpu = cpu_ms(&ru);
+    *ret = (struct jail_end){
+        .report = {.code = j->report->code, .exit = j->report->exit, .signal = j->report->signal},
+        .cpu_ms = cpu > j->report->ready_ms ? cpu - j->report->ready_ms : 0,
+    };
+    memcpy(ret->report.detail, j->report->detail, sizeof ret->report.detail);
     ret->report.detail[sizeof ret->report.detail - 1] = 0;
-    ret->wall_ms = (clock_mono_us() - j->started_us) / 1000;
+    ret->wall_ms = j->started_us ? (clock_mono_us() - j->started_us) / 1000 : 0;
     if (WIFSIGNALED(status)) {
         ret->report.exit = -1;
         ret->report.signal = WTERMSIG(status);
@@ -182,6 +191,7 @@ void jail_reap(struct jail *j, struct jail_end *ret)
         ret->report.exit = WEXITSTATUS(status);
     }
     munmap(j->report, sizeof *j->report);
+    fds_close(j->pipes, JAIL_PIPES);
     fd_close(&j->pidfd);
     *j = JAIL_NONE;
 }

@@ -56,30 +56,46 @@ static int limit_to(int resource, rlim_t soft, rlim_t hard)
     return setrlimit(resource, &now);
 }
 
-static int set_rlimits(const struct policy *policy, bool cgroup)
+struct limit_row {
+    int resource;
+    rlim_t soft, hard;
+};
+
+static int limit_rows(const struct limit_row *rows, size_t n)
 {
-    /* Where pids.max is the limit this one only stands behind it, with room, so that the cgroup is
-     * what says no, and counts it. */
-    const rlim_t pids = policy->limits[LIMIT_PIDS] + (cgroup ? 256 : 0);
-    /* One page over the disk: a full disk shall be met as such, not as a signal. */
-    const rlim_t file = policy->limits[LIMIT_DISK] + 4096;
-    const struct {
-        int resource;
-        rlim_t soft, hard;
-    } rows[] = {
+    for (size_t i = 0; i < n; i++)
+        if (limit_to(rows[i].resource, rows[i].soft, rows[i].hard) < 0)
+            return -1;
+    return 0;
+}
+
+/* The ceiling of nice is 0 (20 - 20, getrlimit(2)): nobody gets ahead of others, and pid 1, which the
+ * job could slow down, can be set right again. */
+static int set_rlimits(void)
+{
+    static const struct limit_row rows[] = {
         {RLIMIT_NOFILE, 4096, 65536},
-        {RLIMIT_NPROC, pids, pids},
-        {RLIMIT_FSIZE, file, file},
         {RLIMIT_MEMLOCK, 8u << 20, 8u << 20},
         {RLIMIT_MSGQUEUE, 819200, 819200},
         {RLIMIT_SIGPENDING, 4096, 4096},
         {RLIMIT_STACK, 8u << 20, RLIM_INFINITY},
-        {RLIMIT_NICE, 0, 0},
+        {RLIMIT_NICE, 20, 20},
         {RLIMIT_RTPRIO, 0, 0},
     };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (limit_to(rows[i].resource, rows[i].soft, rows[i].hard) < 0)
-            return -1;
+    return limit_rows(rows, sizeof rows / sizeof *rows);
+}
+
+int jail_limit(const struct jail_spec *spec, struct err *err)
+{
+    const uint64_t *limits = spec->order->limits;
+    /* Where pids.max is the limit this one only stands behind it, with room, so that the cgroup is
+     * what says no, and counts it. */
+    const rlim_t pids = limits[LIMIT_PIDS] + (spec->cgroup >= 0 ? 256 : 0);
+    /* One page over the disk: a full disk shall be met as such, not as a signal. */
+    const rlim_t file = limits[LIMIT_DISK] + 4096;
+    const struct limit_row rows[] = {{RLIMIT_NPROC, pids, pids}, {RLIMIT_FSIZE, file, file}};
+    if (limit_rows(rows, sizeof rows / sizeof *rows) < 0)
+        return err_errno(err, ERR_FAIL, "the jail's resource limits cannot be set");
     return 0;
 }
 
@@ -167,12 +183,11 @@ static int no_cores(struct err *err)
 int jail_drop(const struct jail_spec *spec, struct err *err)
 {
     int program = spec->phase == WARDEN_RUN ? -1 : spec->tool;
-    bool nested = jail_nests(spec->phase, &spec->task->policy);
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return err_errno(err, ERR_FAIL, "the jail cannot set no_new_privs");
     if (own_keyring() < 0)
         return err_errno(err, ERR_FAIL, "the jail cannot leave the session keyring");
-    if (set_rlimits(&spec->task->policy, spec->cgroup >= 0) < 0)
+    if (set_rlimits() < 0)
         return err_errno(err, ERR_FAIL, "the jail's resource limits cannot be set");
     int rc = no_cores(err);
     if (rc < 0)
@@ -184,7 +199,7 @@ int jail_drop(const struct jail_spec *spec, struct err *err)
         return err_errno(err, ERR_FAIL, "the jail's first process cannot hide itself");
     /* The tree tool opens no socket, and only checkout moves files about. */
     const struct landlock_fence fence = {
-        .files = !nested,
+        .files = !spec->nested,
         .renames = spec->phase != WARDEN_COLLECT,
         .tcp = spec->phase == WARDEN_RUN,
         .writable = jail_writable(spec->phase),
@@ -192,6 +207,6 @@ int jail_drop(const struct jail_spec *spec, struct err *err)
     };
     rc = landlock_apply(&fence, err);
     if (rc == 0)
-        rc = seccomp_apply(spec->filter, nested ? SECCOMP_NESTED : SECCOMP_PLAIN, err);
+        rc = seccomp_apply(spec->filter, spec->nested ? SECCOMP_NESTED : SECCOMP_PLAIN, err);
     return rc ? rc : check_dropped(err);
 }

@@ -1,5 +1,5 @@
-/* The keeper of one attempt: makes the room that its jails are built in, starts them one after the
- * other, and holds the attempt's disk between them. It takes orders only from the warden and reads
+/* The keeper of one attempt: makes the room that its jails are built in, prepares them, starts them one
+ * after the other, and holds the attempt's disk between them. It takes orders only from the warden and reads
  * nothing that a job wrote; as first process of its pid namespace its death is the death of all. */
 #include "runner/cell.h"
 
@@ -16,12 +16,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <sodium.h>
-
 #include "common/file.h"
 #include "runner/disk.h"
 #include "runner/fdpass.h"
 #include "runner/jail_base.h"
+#include "runner/jail_ops.h"
 #include "runner/net.h"
 #include "runner/sys.h"
 
@@ -31,14 +30,23 @@
 #define INOTIFY_WATCHES   65536
 #define NESTED_NAMESPACES 64
 
+#define PHASES   (WARDEN_COLLECT + 1)
+#define NO_PHASE (-1)
+
 struct keeper {
     const struct keeper_setup *setup;
+    const struct order *order;
     struct disk disk;
-    struct jail jail; /* pid -1: none */
-    enum warden_phase phase;
-    uint8_t token[TASK_TOKEN_BYTES];
-    struct egress_rule *rules; /* of the policy, for the gate's doors; never NULL after settle */
-    size_t nrules;
+    uint64_t disk_bytes;
+    bool bound;                  /* the order is there */
+    struct err wrong;            /* what is wrong with it */
+    struct jail jails[PHASES];   /* pid -1: none. Prepared, but for `running` */
+    int running;                 /* a phase or NO_PHASE */
+    int net;                     /* whose network namespace we are in, likewise */
+    int doors[GATE_SOCKETS_MAX]; /* the gate's, in the prepared run's network namespace */
+    size_t ndoors;
+    uint16_t ports[EGRESS_PORTS_MAX]; /* what `doors` were made for */
+    size_t nports;
 };
 
 static int write_text(const char *path, const char *text)
@@ -53,26 +61,37 @@ static int write_text(const char *path, const char *text)
     return n == (ssize_t)strlen(text) ? 0 : -1;
 }
 
-/* A jail's first process is a copy of this one, and every process may read its command line: the
- * runner's own arguments and environment are wiped from the copy. Their place is in /proc/self/stat,
- * fields 48 to 51, counted after the command's name, which may hold blanks. */
-static int forget_arguments(void)
+/* The `n` numbers from field `from` on of /proc/self/stat, proc(5). Fields are counted after the
+ * command's name, which may hold blanks. */
+static int read_stat(unsigned from, unsigned n, unsigned long *out)
 {
-    char text[2048];
-    unsigned long at[4];
+    char text[2048], *end;
     int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
     fd_close(&fd);
-    if (n <= 0)
+    if (len <= 0)
         return -1;
-    text[n] = 0;
+    text[len] = 0;
     char *field = strrchr(text, ')');
-    for (int i = 2; field && i < 48; i++) {
+    for (unsigned i = 2; field && i < from; i++) {
         field = strchr(field, ' ');
         field += field != NULL;
     }
-    if (!field || sscanf(field, "%lu %lu %lu %lu", &at[0], &at[1], &at[2], &at[3]) != 4 ||
-        at[0] == 0 || at[1] < at[0] || at[2] == 0 || at[3] < at[2])
+    for (unsigned i = 0; field && i < n; i++, field = end) {
+        errno = 0;
+        out[i] = strtoul(field, &end, 10);
+        if (end == field || errno != 0)
+            return -1;
+    }
+    return field ? 0 : -1;
+}
+
+/* A jail's first process is a copy of this one, and every process may read its command line: the
+ * runner's own arguments and environment are wiped from the copy. Their place is in fields 48 to 51. */
+static int forget_arguments(void)
+{
+    unsigned long at[4];
+    if (read_stat(48, 4, at) < 0 || at[0] == 0 || at[1] < at[0] || at[2] == 0 || at[3] < at[2])
         return -1;
     clearenv();
     memset((void *)at[2], 0, at[3] - at[2]);
@@ -196,54 +215,118 @@ static int answer(const struct keeper *k, struct cell_msg *msg, int rc, const st
     return -1;
 }
 
+static void close_doors(struct keeper *k)
+{
+    fds_close(k->doors, k->ndoors);
+    k->ndoors = k->nports = 0;
+}
+
+/* Kills a prepared jail, or reaps one that died by itself. */
+static void drop_jail(struct keeper *k, enum warden_phase phase)
+{
+    struct jail_end end;
+    if (k->jails[phase].pid < 0)
+        return;
+    jail_kill(&k->jails[phase]);
+    jail_reap(&k->jails[phase], &end);
+    if (phase == WARDEN_RUN)
+        close_doors(k);
+}
+
+/* Doors for the ports of the order, or while there is none for those that every policy has. We must be
+ * in the run's network namespace. */
+static int make_doors(struct keeper *k, struct err *err)
+{
+    static const uint16_t usual[] = {80, 443};
+    const uint16_t *ports = k->bound ? k->order->ports : usual;
+    size_t n = k->bound ? k->order->nports : sizeof usual / sizeof *usual;
+    if (k->ndoors > 0 && n == k->nports && memcmp(ports, k->ports, n * sizeof *ports) == 0)
+        return 0;
+    int rc = net_doors(k->ports, k->nports, ports, n, k->doors, &k->ndoors, err);
+    k->nports = rc < 0 ? 0 : n;
+    memcpy(k->ports, ports, k->nports * sizeof *ports);
+    return rc;
+}
+
+static int prepare(struct keeper *k, enum warden_phase phase, struct err *err)
+{
+    const struct keeper_setup *s = k->setup;
+    struct jail_spec spec = {
+        .phase = phase,
+        .order = k->order,
+        .filter = s->cell->filter,
+        .tool = s->cell->tool,
+        .cgroup = s->cgroup[phase == WARDEN_RUN ? CGROUP_RUN : CGROUP_TOOL],
+        .input = -1,
+        .rooted = s->cell->rooted,
+        .nested = jail_nests(phase, &s->cell->task->policy),
+    };
+    int rc = 0;
+    k->net = phase;
+    if (phase == WARDEN_CHECKOUT)
+        rc = spec.input = disk_pack_open(&k->disk, err);
+    if (rc >= 0)
+        rc = net_enter(err);
+    if (rc >= 0 && phase == WARDEN_RUN)
+        rc = make_doors(k, err);
+    if (rc >= 0)
+        rc = jail_prepare(&spec, &k->jails[phase], err);
+    fd_close(&spec.input);
+    if (rc < 0 && phase == WARDEN_RUN)
+        close_doors(k);
+    return rc;
+}
+
+/* The jail of a phase as the order wants it, prepared before or now. */
+static int have_jail(struct keeper *k, enum warden_phase phase, struct err *err)
+{
+    struct err changed = ERR_INIT;
+    if (k->running != NO_PHASE)
+        return err_set(err, ERR_FAIL, "a phase is running");
+    if (!k->bound || k->wrong.code != ERR_NONE)
+        return err_set(err, ERR_FAIL, "%s", k->bound ? k->wrong.msg : "the cell has no task");
+    if (phase == WARDEN_RUN && k->jails[phase].pid > 0 &&
+        (k->net != WARDEN_RUN || make_doors(k, &changed) < 0))
+        drop_jail(k, phase);
+    return k->jails[phase].pid > 0 ? 0 : prepare(k, phase, err);
+}
+
 static void start_phase(struct keeper *k, enum warden_phase phase)
 {
     struct err err = ERR_INIT;
     struct cell_msg msg = {.op = CELL_STARTED, .phase = phase};
     /* Pipes, then the gate's sockets: what the warden is sent. */
-    int rc = 0, fds[JAIL_PIPES + GATE_SOCKETS_MAX] = {-1, -1, -1};
-    size_t doors = 0;
-    struct jail_spec spec = {
-        .phase = phase,
-        .task = k->setup->cell->task,
-        .token = k->token,
-        .filter = k->setup->cell->filter,
-        .tool = k->setup->cell->tool,
-        .cgroup = k->setup->jail_cgroup,
-        .input = -1,
-        .rooted = k->setup->cell->rooted,
-    };
-    if (k->jail.pid > 0)
-        rc = err_set(&err, ERR_FAIL, "a phase is running");
-    else if (phase == WARDEN_CHECKOUT)
-        rc = spec.input = disk_pack_open(&k->disk, &err);
-    if (phase == WARDEN_COLLECT)
+    int fds[JAIL_PIPES + GATE_SOCKETS_MAX] = {-1, -1, -1};
+    size_t n = JAIL_STATUS;
+    int rc = have_jail(k, phase, &err);
+    if (rc >= 0 && phase == WARDEN_COLLECT)
         disk_yield(&k->disk);
-    if (rc >= 0)
-        rc = net_enter(phase == WARDEN_RUN ? k->rules : NULL, k->nrules, fds + JAIL_PIPES, &doors,
-                       &err);
-    if (rc >= 0)
-        rc = jail_start(&spec, &k->jail, fds, &err);
-    fd_close(&spec.input);
-    k->phase = phase;
-    size_t n = fds[JAIL_STATUS] < 0 ? JAIL_STATUS : JAIL_PIPES + doors;
-    if (answer(k, &msg, rc, &err, fds, n) < 0 && rc >= 0) {
-        struct jail_end end;
-        jail_kill(&k->jail);
-        jail_reap(&k->jail, &end);
+    if (rc >= 0) {
+        jail_go(&k->jails[phase], fds);
+        k->running = (int)phase;
     }
-    fds_close(fds, JAIL_PIPES + doors);
+    if (rc >= 0 && phase == WARDEN_RUN) {
+        memcpy(fds + JAIL_PIPES, k->doors, k->ndoors * sizeof *fds);
+        n = JAIL_PIPES + k->ndoors;
+        k->ndoors = k->nports = 0;
+    }
+    if (answer(k, &msg, rc, &err, fds, n) < 0 && rc >= 0) {
+        k->running = NO_PHASE;
+        drop_jail(k, phase);
+    }
+    fds_close(fds, n > JAIL_PIPES ? n : JAIL_PIPES);
 }
 
 static void end_phase(struct keeper *k)
 {
     struct err err = ERR_INIT;
     struct jail_end end;
-    int patch = -1, rc = 0;
-    jail_reap(&k->jail, &end);
+    int phase = k->running, patch = -1, rc = 0;
+    jail_reap(&k->jails[phase], &end);
+    k->running = NO_PHASE;
     struct cell_msg msg = {
         .op = CELL_ENDED,
-        .phase = k->phase,
+        .phase = (uint32_t)phase,
         .exit = end.report.exit,
         .signal = end.report.signal,
         .wall_ms = end.wall_ms,
@@ -252,12 +335,20 @@ static void end_phase(struct keeper *k)
     };
     if (end.report.code != 0)
         rc = err_set(&err, ERR_FAIL, "%s", end.report.detail);
-    else if (k->phase == WARDEN_CHECKOUT && msg.exit == 0)
+    else if (phase == WARDEN_CHECKOUT && msg.exit == 0)
         disk_pack_drop(&k->disk);
-    else if (k->phase == WARDEN_COLLECT && msg.exit == 0)
+    else if (phase == WARDEN_COLLECT && msg.exit == 0)
         rc = disk_patch_open(&k->disk, &patch, &err);
     answer(k, &msg, rc, &err, &patch, patch >= 0);
     fd_close(&patch);
+}
+
+static void take_task(struct keeper *k)
+{
+    uint64_t bytes = k->order->limits[LIMIT_DISK];
+    k->bound = true;
+    if (bytes != k->disk_bytes)
+        disk_resize(&k->disk, bytes, &k->wrong);
 }
 
 /* False when it is time to go. */
@@ -271,13 +362,25 @@ static bool take_order(struct keeper *k)
         return false;
     fds_close(fds, nfds);
     switch (msg.op) {
+    case CELL_BIND:
+        if (k->bound)
+            return false;
+        take_task(k);
+        return true;
+    case CELL_PREPARE:
+        if (msg.phase >= PHASES)
+            return false;
+        if (k->jails[msg.phase].pid < 0)
+            prepare(k, msg.phase, &err);
+        return true;
     case CELL_START:
-        if (msg.phase > WARDEN_COLLECT)
+        if (msg.phase >= PHASES)
             return false;
         start_phase(k, msg.phase);
         return true;
     case CELL_KILL:
-        jail_kill(&k->jail);
+        if (k->running != NO_PHASE)
+            jail_kill(&k->jails[k->running]);
         return true;
     default:
         return false;
@@ -287,12 +390,20 @@ static bool take_order(struct keeper *k)
 static void keeper_loop(struct keeper *k)
 {
     for (;;) {
-        struct pollfd p[] = {{.fd = k->setup->ctl, .events = POLLIN},
-                             {.fd = k->jail.pidfd, .events = POLLIN}};
-        if (poll(p, 2, -1) < 0 && errno != EINTR)
-            return;
-        if (p[1].revents)
-            end_phase(k);
+        struct pollfd p[1 + PHASES] = {{.fd = k->setup->ctl, .events = POLLIN}};
+        for (int i = 0; i < PHASES; i++)
+            p[1 + i] = (struct pollfd){.fd = k->jails[i].pidfd, .events = POLLIN};
+        if (poll(p, 1 + PHASES, -1) < 0) {
+            if (errno != EINTR)
+                return;
+            continue;
+        }
+        for (int i = 0; i < PHASES; i++) {
+            if (p[1 + i].revents && i == k->running)
+                end_phase(k);
+            else if (p[1 + i].revents)
+                drop_jail(k, (enum warden_phase)i); /* it is made anew when it is started */
+        }
         if (p[0].revents && !take_order(k))
             return;
     }
@@ -304,9 +415,16 @@ static int settle(struct keeper *k, struct err *err)
     struct cell_msg go;
     int image, fds[FDPASS_MAX], null = open("/dev/null", O_RDWR | O_CLOEXEC);
     size_t nfds = 0;
-    const int keep[] = {s->ctl, s->cell->tool, s->jail_cgroup};
-    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || fds_keep_only(keep, 3) < 0)
+    int order = s->order;
+    const int keep[] = {s->ctl, s->cell->tool, s->cgroup[CGROUP_RUN], s->cgroup[CGROUP_TOOL],
+                        order};
+    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 ||
+        fds_keep_only(keep, sizeof keep / sizeof *keep) < 0)
         return err_errno(err, ERR_FAIL, "the keeper's descriptors cannot be set");
+    k->order = order_map(order, err);
+    fd_close(&order);
+    if (!k->order)
+        return -ERR_FAIL;
     if (forget_arguments() < 0)
         return err_set(err, ERR_FAIL, "the keeper cannot wipe its command line");
     /* The warden maps ids before it says go. */
@@ -314,11 +432,7 @@ static int settle(struct keeper *k, struct err *err)
     if (rc != 1 || go.op != CELL_GO)
         return rc < 0 ? rc : err_set(err, ERR_FAIL, "the warden did not say go");
     image = nfds == 1 ? fds[0] : -1;
-    k->rules = calloc(EGRESS_RULES_MAX, sizeof *k->rules);
-    rc = !k->rules ? err_set(err, ERR_FAIL, "out of memory")
-                   : egress_parse_all(&s->cell->task->policy.egress, k->rules, &k->nrules, err);
-    if (rc == 0)
-        rc = take_identity(s, err);
+    rc = take_identity(s, err);
     if (rc == 0)
         rc = make_room(s, image, &k->disk, err);
     fds_close(fds, nfds);
@@ -330,12 +444,18 @@ static int settle(struct keeper *k, struct err *err)
 void keeper_main(const struct keeper_setup *setup)
 {
     struct err err = ERR_INIT;
-    struct keeper k = {.setup = setup, .disk = DISK_NONE, .jail = JAIL_NONE};
+    struct keeper k = {
+        .setup = setup,
+        .disk = DISK_NONE,
+        .disk_bytes = setup->cell->task->policy.limits[LIMIT_DISK],
+        .jails = {JAIL_NONE, JAIL_NONE, JAIL_NONE},
+        .running = NO_PHASE,
+        .net = NO_PHASE,
+    };
     struct cell_msg ready = {.op = CELL_READY};
     int fds[2] = {-1, -1};
     prctl(PR_SET_NAME, "creel-keeper");
     setsid();
-    memcpy(k.token, setup->cell->token, sizeof k.token);
     int rc = settle(&k, &err);
     if (rc == 0)
         rc = fds[0] = disk_pack_create(&k.disk, &err);
@@ -344,6 +464,5 @@ void keeper_main(const struct keeper_setup *setup)
     fd_close(&fds[0]);
     if (rc >= 0)
         keeper_loop(&k);
-    sodium_memzero(k.token, sizeof k.token);
     _exit(rc < 0);
 }

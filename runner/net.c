@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -37,36 +38,56 @@ static int door(int type, uint32_t address, uint16_t port)
     return fd;
 }
 
-/* The wildcard doors take what comes for any of 127/8: all of it is local. */
-static int doors(const struct egress_rule *rules, size_t nrules, int fds[static GATE_SOCKETS_MAX],
-                 size_t *ret_n)
+/* The doors that are there for all policies alike. */
+static void fixed_doors(int fds[static GATE_SOCKETS_MAX])
 {
-    uint16_t ports[EGRESS_PORTS_MAX];
-    size_t n = GATE_PORTS, nports = egress_ports(rules, nrules, ports);
     fds[GATE_DNS_UDP] = door(SOCK_DGRAM, INADDR_LOOPBACK, 53);
     fds[GATE_DNS_TCP] = door(SOCK_STREAM, INADDR_LOOPBACK, 53);
     fds[GATE_PROXY] = door(SOCK_STREAM, INADDR_LOOPBACK, GATE_PROXY_PORT);
     fds[GATE_BROKER] = door(SOCK_STREAM, INADDR_LOOPBACK, GATE_BROKER_PORT);
-    for (size_t i = 0; i < nports; i++)
-        fds[n++] = door(SOCK_STREAM, INADDR_ANY, ports[i]);
-    *ret_n = n;
-    for (size_t i = 0; i < n; i++)
-        if (fds[i] < 0)
-            return -1;
-    return 0;
 }
 
-int net_enter(const struct egress_rule *rules, size_t nrules, int fds[static GATE_SOCKETS_MAX],
-              size_t *ret_n, struct err *err)
+/* The door for `port` among those that there are, taken out of them, or -1. */
+static int take(uint16_t port, const uint16_t *have, size_t nhave, int *fds)
 {
-    *ret_n = 0;
+    int fd = -1;
+    for (size_t i = 0; i < nhave; i++)
+        if (have[i] == port) {
+            fd = fds[i];
+            fds[i] = -1;
+        }
+    return fd;
+}
+
+int net_doors(const uint16_t *have, size_t nhave, const uint16_t *ports, size_t nports,
+              int fds[static GATE_SOCKETS_MAX], size_t *n, struct err *err)
+{
+    int old[EGRESS_PORTS_MAX], rc = 0;
+    if (*n == 0) {
+        nhave = 0;
+        fixed_doors(fds);
+    }
+    memcpy(old, fds + GATE_PORTS, nhave * sizeof *old);
+    /* The wildcard doors take what comes for any of 127/8: all of it is local. */
+    for (size_t i = 0; i < nports; i++) {
+        int fd = take(ports[i], have, nhave, old);
+        fds[GATE_PORTS + i] = fd >= 0 ? fd : door(SOCK_STREAM, INADDR_ANY, ports[i]);
+    }
+    *n = GATE_PORTS + nports;
+    for (size_t i = 0; i < *n; i++)
+        if (fds[i] < 0 && rc == 0)
+            rc = err_errno(err, ERR_FAIL, "the egress gate's sockets cannot be made");
+    fds_close(old, nhave);
+    if (rc < 0) {
+        fds_close(fds, *n);
+        *n = 0;
+    }
+    return rc;
+}
+
+int net_enter(struct err *err)
+{
     if (unshare(CLONE_NEWNET) < 0 || loopback_up() < 0)
         return err_errno(err, ERR_FAIL, "the jail's network cannot be made");
-    if (rules && doors(rules, nrules, fds, ret_n) < 0) {
-        int rc = err_errno(err, ERR_FAIL, "the egress gate's sockets cannot be made");
-        fds_close(fds, *ret_n);
-        *ret_n = 0;
-        return rc;
-    }
     return 0;
 }

@@ -4,14 +4,20 @@
 #ifndef RUNNER_NET_H
 #define RUNNER_NET_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 #include "proto/egress.h"
 #include "runner/gate.h"
 
-/* Moves the caller into a new network namespace, brings loopback up, and when `rules` is not NULL makes
- * the gate's sockets: fds[0..*ret_n) in the order of enum gate_socket, close-on-exec and non-blocking,
- * the caller's. Needs CAP_SYS_ADMIN and, for ports below 1024, CAP_NET_BIND_SERVICE in the caller's
- * user namespace. On failure nothing is left open. */
-int net_enter(const struct egress_rule *rules, size_t nrules, int fds[static GATE_SOCKETS_MAX],
-              size_t *ret_n, struct err *err);
+/* Moves the caller into a new network namespace and brings loopback up. Needs CAP_SYS_ADMIN in the
+ * caller's user namespace. */
+int net_enter(struct err *err);
+/* The gate's sockets in the caller's network namespace, listening at `ports` (ascending) beside the
+ * fixed ones: fds[0..*n) in the order of enum gate_socket, close-on-exec and non-blocking, the caller's.
+ * Doors that are there (*n not 0, made for have[0..nhave)) are kept where `ports` has them and closed
+ * where not. Ports below 1024 take CAP_NET_BIND_SERVICE. On failure nothing is left open, *n is 0. */
+int net_doors(const uint16_t *have, size_t nhave, const uint16_t *ports, size_t nports,
+              int fds[static GATE_SOCKETS_MAX], size_t *n, struct err *err);
 
 #endif

@@ -53,6 +53,13 @@ static inline int sys_fsopen(const char *type)
     return (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC);
 }
 
+/* Of the file system whose root is `path`, or `dir` itself when that is empty. */
+static inline int sys_fspick(int dir, const char *path)
+{
+    return (int)syscall(SYS_fspick, dir, path,
+                        FSPICK_CLOEXEC | FSPICK_NO_AUTOMOUNT | (*path ? 0 : FSPICK_EMPTY_PATH));
+}
+
 static inline int sys_fsconfig(int fd, unsigned cmd, const char *key, const char *value)
 {
     return (int)syscall(SYS_fsconfig, fd, cmd, key, value, 0);

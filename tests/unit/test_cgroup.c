@@ -103,7 +103,7 @@ static void memory_for_collect(void **state)
     /* Not killed: git says that there is no command "collect". */
     assert_ok(cell_start(&cell, WARDEN_COLLECT, fds, &nfds, &err));
     /* At least: what files can be there, as much for the tool, and the patch. */
-    int fd = openat(f->cgroups.dir, "attempt-0/jail/memory.max", O_RDONLY | O_CLOEXEC);
+    int fd = openat(f->cgroups.dir, "attempt-0/tool/memory.max", O_RDONLY | O_CLOEXEC);
     assert_true(fd >= 0 && read(fd, max, sizeof max - 1) > 0);
     close(fd);
     assert_true(strtoull(max, NULL, 10) >= (2 * 48 + 256) << 20);
