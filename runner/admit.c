@@ -155,25 +155,24 @@ static int check_limits(struct checking *c, struct err *err)
     return -ERR_REFUSED;
 }
 
-int egress_rules_here(const struct presets *presets, const struct policy *p,
-                      struct egress_rule out[static EGRESS_RULES_MAX], size_t *ret_n,
-                      struct err *err)
+/* Whether a preset can be known here; what it names is found out before the jail is made. */
+static int check_preset(const struct presets *p, enum egress_preset which, struct err *err)
 {
-    int rc = egress_parse_all(&p->egress, out, ret_n, err);
-    for (size_t i = 0; rc == 0 && i < *ret_n; i++)
-        if (out[i].kind == EGRESS_PRESET)
-            rc = err_set(err, ERR_REFUSED,
-                         "asks for egress preset '%s', which this host does not know",
-                         preset_names[out[i].preset]);
-    return rc;
+    if (p && (presets_known(p) & 1u << which))
+        return 0;
+    return err_set(err, ERR_REFUSED, "the egress preset %s is not known on this host%s%s",
+                   preset_names[which], p ? ": " : "", p ? p->of[which].why : "");
 }
 
 static int check_egress(struct checking *c, struct err *err)
 {
     struct egress_rule *rules = calloc(EGRESS_RULES_MAX, sizeof *rules);
-    size_t n;
-    int rc = rules ? egress_rules_here(c->g->presets, &c->out->task.policy, rules, &n, err)
+    size_t n = 0;
+    int rc = rules ? egress_parse_all(&c->out->task.policy.egress, rules, &n, err)
                    : err_set(err, ERR_FAIL, "out of memory");
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        if (rules[i].kind == EGRESS_PRESET)
+            rc = check_preset(c->g->presets, rules[i].preset, err);
     free(rules);
     return rc;
 }

@@ -6,6 +6,7 @@
 #include "proto/refusal.h"
 #include "proto/task.h"
 #include "runner/identity.h"
+#include "runner/presets.h"
 #include "runner/seen.h"
 
 /* What the checks look at besides the envelope. Everything is borrowed for the call. */
@@ -15,7 +16,7 @@ struct admit_ground {
     uint64_t now;                  /* Unix seconds */
     unsigned unenforceable;        /* LIMIT_BIT()s this host cannot enforce */
     const char *why;               /* why not */
-    const struct presets *presets; /* of egress rules; NULL: none is known */
+    const struct presets *presets; /* NULL: none is known */
     bool slot_free;
 };
 
@@ -25,12 +26,6 @@ struct admitted {
     uint8_t envelope_sha256[32];
     uint8_t token[TASK_TOKEN_BYTES]; /* secret: wiped by admitted_done */
 };
-
-/* A policy's rules as they are on this host: parsed, and with presets resolved. -ERR_REFUSED when a
- * preset is not known here. */
-int egress_rules_here(const struct presets *presets, const struct policy *p,
-                      struct egress_rule out[static EGRESS_RULES_MAX], size_t *ret_n,
-                      struct err *err);
 
 /* 0 and *out filled, or a negative code and *ret_why set. On refusal out->task.attempt names the
  * attempt when the payload could be read, else it is empty. admitted_done() in both cases. */

@@ -72,6 +72,7 @@ static void clear(struct attempt *a)
     buf_done(&a->complaint);
     buf_done(&a->result);
     result_done(&a->account);
+    free(a->rules);
     free(a->steps);
     task_done(&a->task);
     memset(&a->at, 0, sizeof *a - offsetof(struct attempt, at));
@@ -304,6 +305,21 @@ static const char *tool_words(const struct attempt *a, const struct warden_reply
                                     : "it failed without a word";
 }
 
+static void begin_run(struct attempt *a)
+{
+    struct err err = ERR_INIT;
+    spool_note(a->spool, attempt_now_us(a), "checkout: done in %.2f s",
+               (double)attempt_step(a, STEP_CHECKOUT, 0)->ms / 1000);
+    spool_wake(a->spool);
+    if (attempt_gate_resolve(a, &err) < 0) {
+        attempt_set_refusal(a, REFUSED_EGRESS, "%s", err.msg);
+        begin_wipe(a);
+        return;
+    }
+    wait_at_most(a, ATTEMPT_KILL_MS); /* the wall limit counts from its start */
+    begin_phase(a, AT_RUNNING, WARDEN_RUN);
+}
+
 static void on_checkout_exited(struct attempt *a, struct happening *h)
 {
     char want[TASK_OID_SIZE + 8];
@@ -315,11 +331,7 @@ static void on_checkout_exited(struct attempt *a, struct happening *h)
         return;
     }
     if (good && strcmp(buf_str(&a->said), want) == 0) {
-        spool_note(a->spool, attempt_now_us(a), "checkout: done in %.2f s",
-                   (double)attempt_step(a, STEP_CHECKOUT, 0)->ms / 1000);
-        spool_wake(a->spool);
-        wait_at_most(a, ATTEMPT_KILL_MS); /* the wall limit counts from its start */
-        begin_phase(a, AT_RUNNING, WARDEN_RUN);
+        begin_run(a);
         return;
     }
     if (a->late)
@@ -646,6 +658,8 @@ int attempt_begin(struct attempt *a, struct admitted *in, const void *envelope, 
     if (r == 0)
         r = spool_open(a->owner->spool_dir, a->task.attempt, a->task.policy.limits[LIMIT_LOG],
                        &a->spool, err);
+    if (r == 0)
+        r = attempt_gate_prepare(a, err);
     if (r == 0)
         r = fd = envelope_memfd(envelope, len, err);
     if (r >= 0) {

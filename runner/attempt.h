@@ -64,7 +64,7 @@ struct attempt_owner {
     int spool_dir;
     struct receipts receipts;
     struct gate_host gate_host;
-    const struct presets *presets; /* NULL: none is known */
+    struct presets *presets;
     void *arg;
     void (*tell)(void *arg, const struct msg *m);             /* to every control channel */
     void (*drop_streams)(void *arg, const struct attempt *a); /* close its log and result streams */
@@ -109,6 +109,8 @@ struct attempt {
     bool collect_oom;          /* collecting was ended by the memory limit */
     uint64_t collect_mem_peak;
 
+    struct egress_rule *rules; /* of the gate, until it is open; owned */
+    size_t nrules;
     struct gate *gate; /* of the run; NULL again when the last of its sockets is closed */
     unsigned gate_doors;
     bool gate_ending, gate_awaited;

@@ -100,28 +100,45 @@ static void on_closed(void *arg)
         attempt_gate_gone(a);
 }
 
+int attempt_gate_prepare(struct attempt *a, struct err *err)
+{
+    a->rules = calloc(EGRESS_RULES_MAX, sizeof *a->rules);
+    if (!a->rules)
+        return err_set(err, ERR_FAIL, "out of memory");
+    int rc = egress_parse_all(&a->task.policy.egress, a->rules, &a->nrules, err);
+    if (rc == 0)
+        presets_ask(a->owner->presets, a->rules, a->nrules);
+    return rc;
+}
+
+int attempt_gate_resolve(struct attempt *a, struct err *err)
+{
+    struct egress_rule *here = calloc(EGRESS_RULES_MAX, sizeof *here);
+    int rc = here ? presets_resolve(a->owner->presets, a->rules, a->nrules, here, &a->nrules, err)
+                  : err_set(err, ERR_FAIL, "out of memory");
+    free(a->rules);
+    a->rules = here;
+    return rc;
+}
+
 int attempt_gate_open(struct attempt *a, int *fds, size_t nfds, struct err *err)
 {
-    struct egress_rule *rules = calloc(EGRESS_RULES_MAX, sizeof *rules);
-    struct gate_setup setup = {
+    const struct gate_setup setup = {
         .loop = a->owner->loop,
         .host = &a->owner->gate_host,
         .policy = &a->task.policy,
-        .rules = rules,
+        .rules = a->rules,
+        .nrules = a->nrules,
         .arg = a,
         .event = on_event,
         .closed = on_closed,
     };
-    int rc = rules
-                 ? egress_rules_here(a->owner->presets, &a->task.policy, rules, &setup.nrules, err)
-                 : err_set(err, ERR_FAIL, "out of memory");
-    if (rc == 0) {
-        rc = gate_open(&setup, fds, nfds, &a->gate, err);
-        for (size_t i = 0; i < nfds; i++)
-            fds[i] = -1;
-        a->gate_doors = rc == 0 ? (unsigned)nfds : 0;
-    }
-    free(rules);
+    int rc = gate_open(&setup, fds, nfds, &a->gate, err);
+    for (size_t i = 0; i < nfds; i++)
+        fds[i] = -1;
+    a->gate_doors = rc == 0 ? (unsigned)nfds : 0;
+    free(a->rules);
+    a->rules = NULL;
     return rc;
 }
 

@@ -40,6 +40,10 @@ int attempt_patch_begin(struct attempt *a, const int *fds, size_t nfds);
 void attempt_patch_close(struct attempt *a);
 
 /* attempt_gate.c */
+/* When the attempt begins: the policy's rules are read, and presets begin to be asked for. */
+int attempt_gate_prepare(struct attempt *a, struct err *err);
+/* Before its run: presets become rules. -ERR_REFUSED when one is not known here after all. */
+int attempt_gate_resolve(struct attempt *a, struct err *err);
 /* Takes fds[0..nfds), the sockets in the order of enum gate_socket. */
 int attempt_gate_open(struct attempt *a, int *fds, size_t nfds, struct err *err);
 /* Ends what is open and keeps the account. Its sockets are closed when a->gate is NULL; with

@@ -61,6 +61,8 @@ static void say_welcome(struct serve *sv, struct stream *s)
     w->memory_cleared = facts->memory_cleared;
     w->disk_images = facts->disk_images;
     memcpy(w->disk_images_why, facts->disks_why, sizeof w->disk_images_why);
+    w->presets = presets_known(sv->presets);
+    w->reach = sv->cfg->reach; /* borrowed */
     list_attempts(sv, &w->attempts);
     stream_send(s, &m);
     free(w->attempts.items);
@@ -77,7 +79,7 @@ static void on_envelope(struct serve *sv, struct stream *s, const struct msg *m)
         .now = clock_wall_s(),
         .unenforceable = sv->warden.facts.unenforceable,
         .why = sv->warden.facts.why,
-        .presets = sv->owner.presets,
+        .presets = sv->presets,
         .slot_free = slot != NULL,
     };
     struct admitted in;

@@ -221,10 +221,21 @@ static void tune_resolver(const struct serve *sv)
     setenv("RES_OPTIONS", "timeout:3 attempts:2", 1);
 }
 
+static int load_presets(struct serve *sv, struct err *err)
+{
+    sv->presets = malloc(sizeof *sv->presets);
+    if (!sv->presets)
+        return err_set(err, ERR_FAIL, "out of memory");
+    presets_load(sv->presets, PRESETS_PATH);
+    return 0;
+}
+
 static int parse_reach(struct serve *sv, struct err *err)
 {
     const struct strv *texts = &sv->cfg->reach;
-    int r = 0;
+    int r = texts->n > WELCOME_NAMES_MAX
+                ? err_set(err, ERR_USAGE, "at most %d networks", WELCOME_NAMES_MAX)
+                : 0;
     sv->reach = calloc(texts->n ? texts->n : 1, sizeof *sv->reach);
     if (!sv->reach)
         return err_set(err, ERR_FAIL, "out of memory");
@@ -277,6 +288,7 @@ static void init_handles(struct serve *sv)
         .warden = &sv->warden,
         .identity = &sv->identity,
         .spool_dir = sv->spool_fd,
+        .presets = sv->presets,
         .gate_host = {.reach = sv->reach,
                       .nreach = sv->cfg->reach.n,
                       .conns_max = sv->owner.gate_host.conns_max},
@@ -357,6 +369,8 @@ static int start(struct serve *sv, struct err *err)
     if (r == 0)
         r = open_spool(sv, err);
     if (r == 0)
+        r = load_presets(sv, err);
+    if (r == 0)
         r = warden_client_init(&sv->warden, fd, pid, err);
     if (r < 0)
         return r;
@@ -387,6 +401,9 @@ static void done(struct serve *sv)
     free(sv->attempts);
     free(sv->streams.scratch);
     free(sv->reach);
+    if (sv->presets)
+        presets_done(sv->presets);
+    free(sv->presets);
     receipts_done(&sv->owner.receipts);
     seen_free(sv->seen);
     identity_done(&sv->identity);

@@ -20,6 +20,7 @@ struct serve {
     struct seen *seen;
     struct warden_client warden;
     struct attempt_owner owner;
+    struct presets *presets;  /* owned */
     struct addr_net *reach;   /* cfg->reach, parsed; owned */
     struct attempt *attempts; /* cfg->slots of them */
     struct stream_owner streams;

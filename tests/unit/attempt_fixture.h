@@ -161,7 +161,10 @@ static int setup(void **state)
     sv->warden = (struct warden_client){
         .fd = pair[1], .slots = 2, .arg = sv, .reply = on_reply, .gone = on_fatal};
     assert_int_equal(warden_client_watch(&sv->warden, &sv->loop, NULL), 0);
+    sv->presets = malloc(sizeof *sv->presets);
+    presets_load(sv->presets, "");
     sv->owner = (struct attempt_owner){.loop = &sv->loop,
+                                       .presets = sv->presets,
                                        .warden = &sv->warden,
                                        .identity = &sv->identity,
                                        .spool_dir = f->dir,
@@ -207,6 +210,8 @@ static int teardown(void **state)
     for (int i = 0; i < 3; i++)
         fd_close(&f->out[i]);
     receipts_done(&sv->owner.receipts);
+    presets_done(sv->presets);
+    free(sv->presets);
     seen_free(sv->seen);
     free(sv->streams.scratch);
     close(f->warden);
