@@ -2,6 +2,8 @@
 #ifndef RUNNER_WARDEN_INTERNAL_H
 #define RUNNER_WARDEN_INTERNAL_H
 
+#include <time.h>
+
 #include "runner/cell.h"
 #include "runner/disk_image.h"
 #include "runner/warden.h"
@@ -28,10 +30,19 @@ enum slot_state {
     SLOT_STATE_COUNT,
 };
 
+/* Which libraries of the host a spare was made with (pool.c). */
+struct host_libraries {
+    dev_t device;
+    ino_t inode;
+    struct timespec changed;
+};
+
 struct slot {
     enum slot_state state;
     char attempt[ATTEMPT_ID_SIZE];
-    struct cell cell;
+    struct cell cell; /* of a free slot: a spare (pool.h) or none */
+    bool no_spare;    /* one failed */
+    struct host_libraries libraries;
 };
 
 struct warden {
@@ -42,6 +53,7 @@ struct warden {
     struct seccomp_filter filter;
     struct cgroup_tree cgroups;
     struct disk_store disks;
+    struct task no_task; /* the default policy, for spares */
     struct slot slots[RUNNER_SLOTS_MAX];
 };
 

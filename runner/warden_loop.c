@@ -17,6 +17,7 @@
 
 #include "common/file.h"
 #include "runner/fdpass.h"
+#include "runner/pool.h"
 
 #define OPS         (WARDEN_WIPE + 1)
 #define CMDLINE_MAX 4096
@@ -88,18 +89,7 @@ static int on_open(struct turn *t, struct err *err)
                           &task, err);
     if (rc < 0)
         return rc;
-    struct cell_setup setup = {
-        .task = &task,
-        .token = t->req->token,
-        .filter = &w->filter,
-        .cgroups = &w->cgroups,
-        .disks = &w->disks,
-        .tool = w->setup->tool,
-        .slot = (unsigned)(t->slot - w->slots),
-        .slots = w->setup->slots,
-        .rooted = w->rooted,
-    };
-    rc = cell_open(&setup, &t->slot->cell, &pack, err);
+    rc = pool_open(w, t->slot, &task, t->req->token, &pack, err);
     task_done(&task);
     if (rc < 0)
         return rc;
@@ -241,6 +231,17 @@ static void undo(struct turn *t)
     }
 }
 
+/* What comes next is prepared while the attempt is busy with what was just begun. */
+static void prepare_next(struct turn *t)
+{
+    if (t->req->op == WARDEN_OPEN)
+        cell_prepare(&t->slot->cell, WARDEN_CHECKOUT);
+    if (t->req->op == WARDEN_OPEN)
+        cell_prepare(&t->slot->cell, WARDEN_RUN);
+    if (t->req->op == WARDEN_START && t->req->phase == WARDEN_RUN)
+        cell_prepare(&t->slot->cell, WARDEN_COLLECT);
+}
+
 /* serve's requests. -code: serve is gone, or no longer to be talked to. */
 static int take_request(struct warden *w, struct err *err)
 {
@@ -261,8 +262,11 @@ static int take_request(struct warden *w, struct err *err)
     rc = nin > 1 ? err_set(&failed, ERR_FAIL, "too many descriptors") : dispatch(&t, &failed);
     sodium_memzero(req.token, sizeof req.token);
     fds_close(in, nin);
-    if (send_reply(w, &t.reply, rc, t.fds, t.nfds, &failed, &failed) == 0)
+    if (send_reply(w, &t.reply, rc, t.fds, t.nfds, &failed, &failed) == 0) {
+        if (rc >= 0)
+            prepare_next(&t);
         return 0;
+    }
     if (t.nfds == 0 || rc < 0)
         return err_set(err, ERR_FAIL, "%s", failed.msg);
     undo(&t);
@@ -295,15 +299,23 @@ static int turn_once(struct warden *w, struct err *err)
     size_t n = w->setup->slots;
     for (size_t i = 0; i < n; i++)
         p[1 + i] = (struct pollfd){
-            .fd = w->slots[i].cell.busy ? w->slots[i].cell.ctl : -1,
+            .fd = w->slots[i].cell.busy || pool_spare(&w->slots[i]) ? w->slots[i].cell.ctl : -1,
             .events = POLLIN,
         };
-    if (poll(p, 1 + n, -1) < 0)
+    struct slot *bare = pool_wants(w);
+    int rc = poll(p, 1 + n, bare ? 0 : -1);
+    if (rc < 0)
         return errno == EINTR ? 0 : err_errno(err, ERR_FAIL, "poll");
-    int rc = 0;
+    if (rc == 0) {
+        pool_fill(w, bare);
+        return 0;
+    }
+    rc = 0;
     /* Ends first: a request may be about a slot whose phase has just ended. */
     for (size_t i = 0; rc == 0 && i < n; i++)
-        if (p[1 + i].revents)
+        if (p[1 + i].revents && pool_spare(&w->slots[i]))
+            pool_heard(&w->slots[i]);
+        else if (p[1 + i].revents)
             rc = take_end(w, &w->slots[i], err);
     if (rc == 0 && p[0].revents)
         rc = take_request(w, err) < 0 ? -ERR_FAIL : 0;
@@ -320,11 +332,12 @@ int warden_loop(const struct warden_setup *setup, int sock, pid_t serve, struct 
         return rc;
     cgroup_tree_open(&w.cgroups, serve);
     disk_store_open(&w.disks, setup->disks);
+    policy_init(&w.no_task.policy);
     cell_probe(w.rooted, &w.unusable);
     while ((rc = turn_once(&w, err)) == 0)
         ;
     for (size_t i = 0; i < setup->slots; i++)
-        if (w.slots[i].state != SLOT_FREE)
+        if (w.slots[i].state != SLOT_FREE || pool_spare(&w.slots[i]))
             wipe(&w.slots[i]);
     disk_store_done(&w.disks);
     cgroup_tree_done(&w.cgroups);
