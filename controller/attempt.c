@@ -250,36 +250,73 @@ static void send_message(struct attempt *a, const struct msg *m)
         engine_host_reset(a->host, err.msg);
 }
 
+static void send_document(struct attempt *a, enum msg_type type, const struct buf *doc)
+{
+    struct msg m = {.type = type};
+    m.u.doc.bytes = doc->data;
+    m.u.doc.len = doc->len;
+    send_message(a, &m);
+}
+
+/* Has an order signed; `cb` sends it, or not when things have changed meanwhile. */
+static void order(struct attempt *a, enum order_kind kind, broker_ordered_cb *cb)
+{
+    struct order o = {.kind = kind};
+    memcpy(o.attempt, a->id, sizeof(o.attempt));
+    memcpy(o.aud_host_key, a->host->row.host_key_fpr, sizeof(o.aud_host_key));
+    if (kind == ORDER_WIPE)
+        memcpy(o.result_sha256, a->result_sha256, sizeof(o.result_sha256));
+    a->holds++;
+    broker_order(a->e->broker, &o, cb, a);
+}
+
+static void on_cancel_signed(void *arg, const struct buf *doc, const struct err *failed)
+{
+    struct attempt *a = arg;
+    if (!attempt_unhold(a))
+        return;
+    if (failed != NULL) {
+        diag(DIAG_ERROR, "task %s: cancel: %s", a->row.id, failed->msg);
+        a->cancel_sent = false; /* asked for again by the next scan */
+    } else if (a->cancel_sent && a->phase >= PHASE_SENDING && a->phase <= PHASE_RUNNING) {
+        send_document(a, MSG_CANCEL, doc);
+    }
+}
+
 void attempt_send_cancel(struct attempt *a)
 {
-    struct msg m = {.type = MSG_CANCEL};
     if (a->cancel_sent || a->host->state != HOST_READY)
         return;
     a->cancel_sent = true;
     if (a->phase == PHASE_RUNNING)
         attempt_phase(a, PHASE_RUNNING, KILL_S);
-    memcpy(m.u.cancel.attempt, a->id, sizeof(m.u.cancel.attempt));
-    send_message(a, &m);
+    order(a, ORDER_CANCEL, on_cancel_signed);
 }
 
 static void offer(struct attempt *a)
 {
-    struct msg m = {.type = MSG_ENVELOPE};
-    m.u.doc.bytes = a->envelope.data;
-    m.u.doc.len = a->envelope.len;
     attempt_phase(a, PHASE_OFFERED, OFFER_S);
-    send_message(a, &m);
+    send_document(a, MSG_ENVELOPE, &a->envelope);
+}
+
+/* A signature that cannot be had leaves the deadline to run out: the next engine asks again. */
+static void on_wipe_signed(void *arg, const struct buf *doc, const struct err *failed)
+{
+    struct attempt *a = arg;
+    if (!attempt_unhold(a))
+        return;
+    if (failed != NULL)
+        diag(DIAG_ERROR, "task %s: wipe: %s", a->row.id, failed->msg);
+    else if (a->phase == PHASE_STORED && !a->row.wiped)
+        send_document(a, MSG_WIPE, doc);
 }
 
 static void send_wipe(struct attempt *a)
 {
-    struct msg m = {.type = MSG_WIPE};
     if (a->row.wiped || a->host->state != HOST_READY)
         return;
-    memcpy(m.u.wipe.attempt, a->id, sizeof(m.u.wipe.attempt));
-    memcpy(m.u.wipe.result_sha256, a->result_sha256, 32);
     attempt_phase(a, PHASE_STORED, WIPE_S);
-    send_message(a, &m);
+    order(a, ORDER_WIPE, on_wipe_signed);
 }
 
 static void fetch(struct attempt *a)

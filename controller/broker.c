@@ -27,8 +27,10 @@
 
 struct pending {
     struct pending *next;
-    enum broker_type want; /* BROKER_ENVELOPE (then BROKER_SSHSIG) or BROKER_TOKEN_STATE */
+    enum broker_type
+        want; /* BROKER_ENVELOPE (then BROKER_SSHSIG), BROKER_ORDERED, ..._TOKEN_STATE */
     broker_signed_cb *on_signed;
+    broker_ordered_cb *on_ordered;
     broker_token_cb *on_token;
     void *arg;
     struct err unasked; /* code != 0: no answer will come; it is told in its turn */
@@ -68,7 +70,8 @@ static void on_process_exit(uv_process_t *process, int64_t status, int signal)
     uv_close((uv_handle_t *)process, handle_free);
 }
 
-static void answer(struct broker *b, const struct buf *sshsig, bool alive, const struct err *err)
+/* `doc`: the SSHSIG of an envelope that came before it, or an order. */
+static void answer(struct broker *b, const struct buf *doc, bool alive, const struct err *err)
 {
     struct pending *p = b->first;
     b->first = p->next;
@@ -77,8 +80,10 @@ static void answer(struct broker *b, const struct buf *sshsig, bool alive, const
     b->npending--;
     if (p->want == BROKER_TOKEN_STATE)
         p->on_token(p->arg, alive, err);
+    else if (p->want == BROKER_ORDERED)
+        p->on_ordered(p->arg, err ? NULL : doc, err);
     else
-        p->on_signed(p->arg, err ? NULL : &b->envelope, err ? NULL : sshsig, err);
+        p->on_signed(p->arg, err ? NULL : &b->envelope, err ? NULL : doc, err);
     free(p);
 }
 
@@ -145,14 +150,15 @@ static int on_frame(struct broker *b, const struct frame *f)
     }
     if (f->type == BROKER_ENVELOPE && b->first->want == BROKER_ENVELOPE && !enveloped)
         return buf_add(&b->envelope, f->payload, f->len) < 0 ? lost(b, "out of memory") : 0;
-    if (f->type == BROKER_SSHSIG && b->first->want == BROKER_ENVELOPE && enveloped) {
-        struct buf sig;
-        buf_init(&sig, FRAME_PAYLOAD_MAX);
-        if (buf_add(&sig, f->payload, f->len) == 0)
-            answer(b, &sig, false, NULL);
+    if ((f->type == BROKER_SSHSIG && b->first->want == BROKER_ENVELOPE && enveloped) ||
+        (f->type == BROKER_ORDERED && b->first->want == BROKER_ORDERED)) {
+        struct buf doc;
+        buf_init(&doc, FRAME_PAYLOAD_MAX);
+        if (buf_add(&doc, f->payload, f->len) == 0)
+            answer(b, &doc, false, NULL);
         else
             lost(b, "out of memory");
-        buf_done(&sig);
+        buf_done(&doc);
         buf_clear(&b->envelope);
         return 0;
     }
@@ -514,6 +520,20 @@ void broker_sign(struct broker *b, const struct task *t,
     p->on_signed = cb;
     memcpy(q.runner_key, runner_key, KEY_PUB_BYTES);
     ask(b, BROKER_SIGN, &broker_sign_shape, &q, p);
+}
+
+void broker_order(struct broker *b, const struct order *o, broker_ordered_cb *cb, void *arg)
+{
+    struct broker_order q = {.order = *o};
+    struct pending *p = expect(b, BROKER_ORDERED, arg);
+    if (!p) {
+        struct err err = ERR_INIT;
+        too_many(&err);
+        cb(arg, NULL, &err);
+        return;
+    }
+    p->on_ordered = cb;
+    ask(b, BROKER_ORDER, &broker_order_shape, &q, p);
 }
 
 void broker_token_check(struct broker *b, const char *attempt,

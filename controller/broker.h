@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "proto/dsse.h"
+#include "proto/order.h"
 #include "proto/task.h"
 
 struct broker; /* the engine's end: one process, one socket in the loop */
@@ -32,6 +33,9 @@ typedef void broker_signed_cb(void *arg, const struct buf *envelope, const struc
 void broker_sign(struct broker *b, const struct task *t,
                  const uint8_t runner_key[static KEY_PUB_BYTES], uint64_t life_s,
                  broker_signed_cb *cb, void *arg);
+/* Signs an order, whose iss is empty: the broker fills it. cb gets the DSSE document, or an error. */
+typedef void broker_ordered_cb(void *arg, const struct buf *order, const struct err *err);
+void broker_order(struct broker *b, const struct order *o, broker_ordered_cb *cb, void *arg);
 /* Is `token` this attempt's, and the attempt not over? Fails closed: alive is false with an error.
  */
 typedef void broker_token_cb(void *arg, bool alive, const struct err *err);

@@ -64,7 +64,7 @@ static int put_document(struct process *p, enum broker_type type, const struct b
                         struct err *err)
 {
     if (frame_put(&p->out, (uint8_t)type, doc->data, doc->len) < 0)
-        return err_set(err, ERR_REFUSED, "broker: the task is too large to sign");
+        return err_set(err, ERR_REFUSED, "broker: too large to sign");
     return 0;
 }
 
@@ -107,6 +107,28 @@ static int on_sign(struct process *p, const struct frame *f, struct err *err)
     return rc;
 }
 
+static int on_order(struct process *p, const struct frame *f, struct err *err)
+{
+    struct broker_order q;
+    struct buf payload, doc;
+    int rc = json_decode(&broker_order_shape, f->payload, f->len, &q, err);
+    if (rc < 0)
+        return rc;
+    if (q.order.iss[0])
+        return err_set(err, ERR_REFUSED, "broker: the issuer is not the engine's to say");
+    memcpy(q.order.iss, p->iss, sizeof q.order.iss);
+    buf_init(&payload, JSON_BYTES_MAX);
+    buf_init(&doc, DSSE_BYTES_MAX);
+    rc = order_encode(&q.order, &payload, err); /* checks it too */
+    if (rc == 0)
+        rc = dsse_sign(p->sec, DSSE_TYPE_ORDER, payload.data, payload.len, &doc, err);
+    if (rc == 0)
+        rc = put_document(p, BROKER_ORDERED, &doc, err);
+    buf_done(&payload);
+    buf_done(&doc);
+    return rc;
+}
+
 static int on_token_check(struct process *p, const struct frame *f, struct err *err)
 {
     struct broker_token_check q;
@@ -133,6 +155,7 @@ static const struct {
     int (*handle)(struct process *p, const struct frame *f, struct err *err);
 } requests[] = {
     {BROKER_SIGN, true, on_sign},
+    {BROKER_ORDER, true, on_order},
     {BROKER_TOKEN_CHECK, true, on_token_check},
     {BROKER_ATTEMPT_END, false, on_attempt_end},
 };

@@ -27,6 +27,12 @@ static const struct json_field sign_fields[] = {
 };
 const struct json_shape broker_sign_shape = {sizeof(struct broker_sign), sign_fields};
 
+static const struct json_field order_fields[] = {
+    JSON_ROW(struct broker_order, OBJ, order, .shape = &order_shape),
+    JSON_END,
+};
+const struct json_shape broker_order_shape = {sizeof(struct broker_order), order_fields};
+
 static const struct json_field token_check_fields[] = {
     JSON_ROW(struct broker_token_check, TEXT, attempt),
     JSON_ROW(struct broker_token_check, HEX, token),

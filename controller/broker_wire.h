@@ -3,6 +3,7 @@
  *
  *   HELLO (key)                       broker, once, at start
  *   SIGN (task, runner_key, life_s)   -> ENVELOPE (the DSSE document itself), then SSHSIG (itself)
+ *   ORDER (the order, iss empty)      -> ORDERED (the DSSE document itself)
  *   TOKEN_CHECK (attempt, token)      -> TOKEN_STATE (alive)
  *   ATTEMPT_END (attempt)             no answer
  *   ERROR (code, message)             instead of any answer
@@ -12,6 +13,7 @@
 #define CONTROLLER_BROKER_WIRE_H
 
 #include "proto/frame.h"
+#include "proto/order.h"
 #include "proto/task.h"
 
 enum broker_type {
@@ -23,6 +25,8 @@ enum broker_type {
     BROKER_TOKEN_STATE = 6,
     BROKER_ATTEMPT_END = 7,
     BROKER_ERROR = 8,
+    BROKER_ORDER = 9,
+    BROKER_ORDERED = 10,
 };
 
 #define BROKER_FD        3 /* the broker's end of the socketpair */
@@ -36,6 +40,10 @@ struct broker_sign {
     struct task task; /* iss, times, nonce and token members zero: the broker's to fill */
     uint8_t runner_key[KEY_PUB_BYTES];
     uint64_t life_s;
+};
+
+struct broker_order {
+    struct order order; /* iss empty: the broker's to fill */
 };
 
 struct broker_token_check {
@@ -56,8 +64,9 @@ struct broker_error {
     char message[ERR_MSG_MAX];
 };
 
-extern const struct json_shape broker_hello_shape, broker_sign_shape, broker_token_check_shape,
-    broker_token_state_shape, broker_attempt_end_shape, broker_error_shape;
+extern const struct json_shape broker_hello_shape, broker_sign_shape, broker_order_shape,
+    broker_token_check_shape, broker_token_state_shape, broker_attempt_end_shape,
+    broker_error_shape;
 
 /* Appends one frame with `obj` as `shape` writes it. */
 int broker_put(struct buf *to, enum broker_type type, const struct json_shape *shape,

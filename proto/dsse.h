@@ -10,6 +10,7 @@
 #include "proto/key.h"
 
 #define DSSE_TYPE_TASK    "application/vnd.creel.task.v1+json"
+#define DSSE_TYPE_ORDER   "application/vnd.creel.order.v1+json"
 #define DSSE_TYPE_RESULT  "application/vnd.in-toto+json"
 #define DSSE_TYPE_RECEIPT "application/vnd.creel.receipt.v1+json"
 #define DSSE_BYTES_MAX    (1u << 20)

@@ -98,11 +98,6 @@ static int check_accepted(const struct msg *m, struct err *err)
     return check_attempt(m->u.accepted.attempt, err);
 }
 
-static int check_cancel(const struct msg *m, struct err *err)
-{
-    return check_attempt(m->u.cancel.attempt, err);
-}
-
 static int check_state(const struct msg *m, struct err *err)
 {
     return check_attempt(m->u.state.attempt, err);
@@ -111,11 +106,6 @@ static int check_state(const struct msg *m, struct err *err)
 static int check_ended(const struct msg *m, struct err *err)
 {
     return check_attempt(m->u.ended.attempt, err);
-}
-
-static int check_wipe(const struct msg *m, struct err *err)
-{
-    return check_attempt(m->u.wipe.attempt, err);
 }
 
 static int check_pack_ok(const struct msg *m, struct err *err)
@@ -183,12 +173,6 @@ static const struct json_field refused_fields[] = {
 };
 static const struct json_shape refused_shape = {sizeof(struct msg_refused), refused_fields};
 
-static const struct json_field cancel_fields[] = {
-    JSON_ROW(struct msg_cancel, TEXT, attempt),
-    JSON_END,
-};
-static const struct json_shape cancel_shape = {sizeof(struct msg_cancel), cancel_fields};
-
 static const struct json_field state_fields[] = {
     JSON_ROW(struct msg_state, TEXT, attempt),
     JSON_ROW(struct msg_state, ENUM, state, .names = attempt_state_names),
@@ -204,13 +188,6 @@ static const struct json_field ended_fields[] = {
     JSON_END,
 };
 static const struct json_shape ended_shape = {sizeof(struct msg_ended), ended_fields};
-
-static const struct json_field wipe_fields[] = {
-    JSON_ROW(struct msg_wipe, TEXT, attempt),
-    JSON_ROW(struct msg_wipe, HEX, result_sha256),
-    JSON_END,
-};
-static const struct json_shape wipe_shape = {sizeof(struct msg_wipe), wipe_fields};
 
 static const struct json_field pack_ok_fields[] = {
     JSON_ROW(struct msg_pack_ok, TEXT, attempt),
@@ -238,10 +215,10 @@ static const struct msg_row messages[] = {
     {MSG_ENVELOPE, "envelope", NULL, NULL, {[SIDE_CONTROLLER] = ON(CONTROL)}},
     {MSG_ACCEPTED, "accepted", &accepted_shape, check_accepted, {[SIDE_RUNNER] = ON(CONTROL)}},
     {MSG_REFUSED, "refused", &refused_shape, check_refused, {[SIDE_RUNNER] = ANY_CHANNEL}},
-    {MSG_CANCEL, "cancel", &cancel_shape, check_cancel, {[SIDE_CONTROLLER] = ON(CONTROL)}},
+    {MSG_CANCEL, "cancel", NULL, NULL, {[SIDE_CONTROLLER] = ON(CONTROL)}},
     {MSG_STATE, "state", &state_shape, check_state, {[SIDE_RUNNER] = ON(CONTROL)}},
     {MSG_ENDED, "ended", &ended_shape, check_ended, {[SIDE_RUNNER] = ON(CONTROL)}},
-    {MSG_WIPE, "wipe", &wipe_shape, check_wipe, {[SIDE_CONTROLLER] = ON(CONTROL)}},
+    {MSG_WIPE, "wipe", NULL, NULL, {[SIDE_CONTROLLER] = ON(CONTROL)}},
     {MSG_RECEIPT, "receipt", NULL, NULL, {[SIDE_RUNNER] = ON(CONTROL)}},
     {MSG_PACK_OK, "pack_ok", &pack_ok_shape, check_pack_ok, {[SIDE_RUNNER] = ON(PACK)}},
     {MSG_RESULT, "result", NULL, NULL, {[SIDE_RUNNER] = ON(RESULT)}},

@@ -46,10 +46,11 @@ enum msg_type {
     MSG_ENVELOPE = 16, /* payload: a DSSE document, DSSE_TYPE_TASK */
     MSG_ACCEPTED = 17,
     MSG_REFUSED = 18,
-    MSG_CANCEL = 19,
+    MSG_CANCEL = 19, /* payload: a DSSE document, DSSE_TYPE_ORDER, of ORDER_CANCEL */
     MSG_STATE = 20,
     MSG_ENDED = 21,
-    MSG_WIPE = 22,    /* the controller has the result on disk, fsynced: the runner may wipe */
+    MSG_WIPE = 22, /* the controller has the result on disk, fsynced: the runner may wipe. Payload:
+                       * a DSSE document, DSSE_TYPE_ORDER, of ORDER_WIPE */
     MSG_RECEIPT = 23, /* payload: a DSSE document, DSSE_TYPE_RECEIPT */
     MSG_PACK_OK = 32,
     MSG_RESULT = 33, /* payload: a DSSE document, DSSE_TYPE_RESULT */
@@ -105,10 +106,6 @@ struct msg_refused {
     char detail[301];              /* JSON_PROSE; hostile: neutralise before printing */
 };
 
-struct msg_cancel {
-    char attempt[ATTEMPT_ID_SIZE];
-};
-
 struct msg_state {
     char attempt[ATTEMPT_ID_SIZE];
     int state;      /* enum attempt_state */
@@ -121,17 +118,12 @@ struct msg_ended {
     uint64_t pack_bytes; /* of the patch pack that follows RESULT */
 };
 
-struct msg_wipe {
-    char attempt[ATTEMPT_ID_SIZE];
-    uint8_t result_sha256[32]; /* of the DSSE document stored; a wrong one is refused */
-};
-
 struct msg_pack_ok {
     char attempt[ATTEMPT_ID_SIZE];
 };
 
-/* Any message, decoded. For MSG_ENVELOPE, MSG_RECEIPT and MSG_RESULT the payload is the document
- * itself: `doc` borrows the frame's bytes. */
+/* Any message, decoded. For MSG_ENVELOPE, MSG_CANCEL, MSG_WIPE, MSG_RECEIPT and MSG_RESULT the payload
+ * is the document itself: `doc` borrows the frame's bytes. */
 struct msg {
     enum msg_type type;
     union {
@@ -140,10 +132,8 @@ struct msg {
         struct msg_ping ping; /* also pong */
         struct msg_accepted accepted;
         struct msg_refused refused;
-        struct msg_cancel cancel;
         struct msg_state state;
         struct msg_ended ended;
-        struct msg_wipe wipe;
         struct msg_pack_ok pack_ok;
         struct {
             const uint8_t *bytes;

@@ -9,6 +9,8 @@
 
 #include "common/clock.h"
 #include "common/diag.h"
+#include "proto/dsse.h"
+#include "proto/order.h"
 #include "runner/channels.h"
 
 static void refuse_legal(struct stream *s, const char *attempt, enum refusal why,
@@ -103,17 +105,65 @@ static void on_envelope(struct serve *sv, struct stream *s, const struct msg *m)
     admitted_done(&in);
 }
 
+/* An order is good when a pinned key signed it for this host. False: it was refused. */
+static bool order_open(struct serve *sv, struct stream *s, const struct msg *m,
+                       enum order_kind kind, struct order *out)
+{
+    const struct controller_keys *keys = &sv->identity.controllers;
+    struct dsse d = {0};
+    struct err err = ERR_INIT;
+    char signer[KEY_FPR_SIZE];
+    enum refusal why = REFUSED_MALFORMED;
+    size_t which;
+    int r = dsse_parse(m->u.doc.bytes, m->u.doc.len, &d, &err);
+    *out = (struct order){0};
+    if (r == 0 && (r = dsse_verify(&d, keys->keys, keys->n, &which, &err)) < 0)
+        why = REFUSED_SIGNATURE;
+    if (r == 0 && strcmp(d.type, DSSE_TYPE_ORDER) != 0) {
+        why = REFUSED_TYPE;
+        r = err_set(&err, ERR_REFUSED, "payloadType '%s' is not an order's", d.type);
+    }
+    if (r == 0 && (r = order_decode(d.body.data, d.body.len, out, &err)) < 0)
+        why = REFUSED_PAYLOAD;
+    if (r == 0) {
+        key_fingerprint(keys->keys[which], signer);
+        why = REFUSED_PAYLOAD;
+        if (strcmp(out->iss, signer) != 0)
+            r = err_set(&err, ERR_REFUSED, "iss is not the key that signed");
+        else if (out->kind != (int)kind)
+            r = err_set(&err, ERR_REFUSED, "an order of another kind");
+    }
+    if (r == 0 && strcmp(out->aud_host_key, sv->identity.host_key) != 0) {
+        why = REFUSED_AUDIENCE;
+        r = err_set(&err, ERR_REFUSED, "for host key %s", out->aud_host_key);
+    }
+    dsse_done(&d);
+    if (r < 0)
+        refuse_legal(s, out->attempt, why, err.msg);
+    return r == 0;
+}
+
+/* Of several pinned controllers, each orders only what it has sent. */
+static struct attempt *order_target(struct serve *sv, const struct order *o)
+{
+    struct attempt *a = serve_attempt(sv, o->attempt);
+    return a && strcmp(a->task.iss, o->iss) == 0 ? a : NULL;
+}
+
 static void on_cancel(struct serve *sv, struct stream *s, const struct msg *m)
 {
-    const char *id = m->u.cancel.attempt;
-    struct attempt *a = serve_attempt(sv, id);
+    struct order o;
+    if (!order_open(sv, s, m, ORDER_CANCEL, &o))
+        return;
+    const char *id = o.attempt;
+    struct attempt *a = order_target(sv, &o);
     if (!a)
         refuse_legal(s, id, REFUSED_UNKNOWN, "cancel: this runner does not have it");
     else if (attempt_event(a, EV_CANCEL) < 0)
         refuse_legal(s, id, REFUSED_PROTOCOL, "cancel is not legal now");
 }
 
-static void repeat_receipt(struct serve *sv, struct stream *s, const struct msg_wipe *w)
+static void repeat_receipt(struct serve *sv, struct stream *s, const struct order *w)
 {
     receipts_expire(&sv->owner.receipts, clock_wall_s());
     const struct receipt_kept *kept = receipts_find(&sv->owner.receipts, w->attempt);
@@ -131,8 +181,11 @@ static void repeat_receipt(struct serve *sv, struct stream *s, const struct msg_
 
 static void on_wipe(struct serve *sv, struct stream *s, const struct msg *m)
 {
-    const struct msg_wipe *w = &m->u.wipe;
-    struct attempt *a = serve_attempt(sv, w->attempt);
+    struct order o;
+    if (!order_open(sv, s, m, ORDER_WIPE, &o))
+        return;
+    const struct order *w = &o;
+    struct attempt *a = order_target(sv, w);
     if (!a)
         repeat_receipt(sv, s, w);
     else if (a->result.len == 0)

@@ -118,7 +118,38 @@ refused()
     for channel in pack log result; do
         refused unknown "hello:$channel:$attempt" recv
     done
-    refused unknown hello recv "json:19:{\"attempt\":\"$attempt\"}" recv
+    aud=$(ssh-keygen -lf "$E2E/host/host_key.pub" | cut -d' ' -f2)
+    python3 "$TOOLS/forge.py" order --key "$CREEL_STATE/keys/signing_key" cancel "$attempt" "$aud" >order
+    refused unknown hello recv send:19:order recv
+    python3 "$TOOLS/forge.py" order --key "$CREEL_STATE/keys/signing_key" wipe "$attempt" "$aud" "$(printf x | sha256sum | cut -c1-64)" >order
+    refused unknown hello recv send:22:order recv
+}
+
+log_has()
+{
+    creel logs "$1" | grep -q "$2"
+}
+
+@test "a login alone can neither cancel nor wipe; the signing key can" {
+    id=$(detached -- sh -c 'echo begun; sleep 60')
+    attempt=$id.1
+    throwaway_wait 20 log_has "$id" begun
+    aud=$(ssh-keygen -lf "$E2E/host/host_key.pub" | cut -d' ' -f2)
+    refused malformed hello recv "json:19:{\"attempt\":\"$attempt\"}" recv
+    rm -f stranger stranger.pub
+    ssh-keygen -q -t ed25519 -N '' -f stranger
+    python3 "$TOOLS/forge.py" order --key stranger cancel "$attempt" "$aud" >order
+    refused signature hello recv send:19:order recv
+    python3 "$TOOLS/forge.py" order --key "$CREEL_STATE/keys/signing_key" cancel "$attempt" SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA >order
+    refused audience hello recv send:19:order recv
+    python3 "$TOOLS/forge.py" order --key "$CREEL_STATE/keys/signing_key" wipe "$attempt" "$aud" "$(printf x | sha256sum | cut -c1-64)" >order
+    refused payload hello recv send:19:order recv
+    refused protocol hello recv send:22:order recv
+    refused type hello recv "send:19:$E2E/envelope" recv
+    in_state "$id" running
+    python3 "$TOOLS/forge.py" order --key "$CREEL_STATE/keys/signing_key" cancel "$attempt" "$aud" >order
+    wire hello recv send:19:order >/dev/null
+    wait_state "$id" cancelled
 }
 
 @test "noise does not hurt it" {

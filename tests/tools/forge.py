@@ -3,6 +3,8 @@
 
   forge.py flip                          the document with one byte of its payload changed
   forge.py sign --key FILE [EXPR...]     the payload changed by EXPR and signed again with an OpenSSH key
+  forge.py order --key FILE KIND ATTEMPT HOST_KEY [SHA256]
+                                         an order (cancel, wipe) signed with an OpenSSH key; reads nothing
   forge.py chain                         the hash chain over a log file's frames, in hex
 
 EXPR is PATH=JSON ("exp=\"1\"", "aud.host_key=\"SHA256:...\"", "surplus=1"), or text:OLD=>NEW on the
@@ -70,6 +72,15 @@ def document(doc, body, key):
                       separators=(",", ":"))
 
 
+def order(key, kind, attempt, host_key, digest=None):
+    body = {"_type": "https://creel.dev/order/v1", "order": kind, "attempt": attempt,
+            "iss": fingerprint(key), "aud": host_key}
+    if digest:
+        body["result_sha256"] = digest
+    return document({"payloadType": "application/vnd.creel.order.v1+json"},
+                    json.dumps(body, separators=(",", ":")).encode(), key)
+
+
 def flip(doc):
     body = bytearray(base64.b64decode(doc["payload"]))
     body[len(body) // 2] ^= 1
@@ -89,6 +100,10 @@ def chain(log):
 def main(argv):
     if argv[1] == "chain":
         print(chain(sys.stdin.buffer.read()))
+        return
+    if argv[1] == "order":
+        assert argv[2] == "--key"
+        print(order(*argv[3:]))
         return
     doc = json.load(sys.stdin)
     if argv[1] == "flip":

@@ -25,6 +25,7 @@
 #include "common/sha256.h"
 #include "proto/dsse.h"
 #include "proto/message.h"
+#include "proto/order.h"
 #include "proto/result.h"
 
 struct channel_fd {
@@ -303,11 +304,33 @@ static void send_pack(struct script *sc)
     channel_close(&c);
 }
 
+static void send_order(struct script *sc, struct channel_fd *control, enum order_kind kind,
+                       const uint8_t *result_sha256)
+{
+    struct msg m = {.type = kind == ORDER_WIPE ? MSG_WIPE : MSG_CANCEL};
+    struct order o = {.kind = kind};
+    struct err err = ERR_INIT;
+    struct buf body, doc;
+    memcpy(o.attempt, sc->task.attempt, sizeof o.attempt);
+    memcpy(o.iss, sc->task.iss, sizeof o.iss);
+    memcpy(o.aud_host_key, sc->task.aud_host_key, sizeof o.aud_host_key);
+    if (result_sha256)
+        memcpy(o.result_sha256, result_sha256, sizeof o.result_sha256);
+    buf_init(&body, DSSE_BYTES_MAX);
+    buf_init(&doc, DSSE_BYTES_MAX);
+    if (order_encode(&o, &body, &err) < 0 ||
+        dsse_sign(sc->sec, DSSE_TYPE_ORDER, body.data, body.len, &doc, &err) < 0)
+        die("order", &err);
+    m.u.doc.bytes = doc.data;
+    m.u.doc.len = doc.len;
+    channel_send(control, &m);
+    buf_done(&body);
+    buf_done(&doc);
+}
+
 static void cancel(struct script *sc, struct channel_fd *control)
 {
-    struct msg m = {.type = MSG_CANCEL};
-    snprintf(m.u.cancel.attempt, sizeof m.u.cancel.attempt, "%s", sc->task.attempt);
-    channel_send(control, &m);
+    send_order(sc, control, ORDER_CANCEL, NULL);
     sc->cancel_after_log = 0;
 }
 
@@ -429,19 +452,17 @@ static void fetch_result(struct script *sc, uint8_t digest[static 32])
 
 static void wipe(struct script *sc, struct channel_fd *control, uint8_t digest[static 32])
 {
-    struct msg w = {.type = MSG_WIPE}, m;
+    struct msg m;
     struct dsse d = {0};
     struct receipt r;
     struct err err = ERR_INIT;
     uint8_t first[32], again[32];
-    snprintf(w.u.wipe.attempt, sizeof w.u.wipe.attempt, "%s", sc->task.attempt);
-    memcpy(w.u.wipe.result_sha256, digest, 32);
-    w.u.wipe.result_sha256[0] ^= 1;
-    channel_send(control, &w);
+    digest[0] ^= 1;
+    send_order(sc, control, ORDER_WIPE, digest);
     if (!channel_next(control, &m) || m.type != MSG_REFUSED)
         die("a wipe with the wrong digest was not refused", NULL);
-    w.u.wipe.result_sha256[0] ^= 1;
-    channel_send(control, &w);
+    digest[0] ^= 1;
+    send_order(sc, control, ORDER_WIPE, digest);
     if (!await(sc, control, MSG_RECEIPT, &m))
         die("no receipt", NULL);
     verify(sc, DSSE_TYPE_RECEIPT, &m, &d);
@@ -452,7 +473,7 @@ static void wipe(struct script *sc, struct channel_fd *control, uint8_t digest[s
         printf("wiped %s %s: %s\n", items[i].what, items[i].gone ? "gone" : "LEFT", items[i].how);
     printf("receipt %s\n", receipt_clean(&r) ? "clean" : "NOT CLEAN");
     sha256_of(m.u.doc.bytes, m.u.doc.len, first);
-    channel_send(control, &w);
+    send_order(sc, control, ORDER_WIPE, digest);
     if (!await(sc, control, MSG_RECEIPT, &m))
         die("no second receipt", NULL);
     sha256_of(m.u.doc.bytes, m.u.doc.len, again);

@@ -23,6 +23,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "proto/dsse.h"
+#include "proto/order.h"
 #include "runner/attempt_internal.h"
 #include "runner/channels.h"
 #include "runner/fdpass.h"
@@ -318,20 +319,47 @@ static void say(struct fixture *f, struct channel_end *c, const struct msg *m)
     turn(f);
 }
 
+/* Signed by `sec` as a document of `type`, and sent as `carrier` whatever it orders. */
+static void say_order(struct fixture *f, enum msg_type carrier, const char *type,
+                      const struct order *o, const uint8_t sec[static KEY_SEC_BYTES])
+{
+    struct msg m = {.type = carrier};
+    struct buf body, doc;
+    buf_init(&body, DSSE_BYTES_MAX);
+    buf_init(&doc, DSSE_BYTES_MAX);
+    assert_int_equal(order_encode(o, &body, NULL), 0);
+    assert_int_equal(dsse_sign(sec, type, body.data, body.len, &doc, NULL), 0);
+    m.u.doc.bytes = doc.data;
+    m.u.doc.len = doc.len;
+    say(f, &f->control, &m);
+    buf_done(&body);
+    buf_done(&doc);
+}
+
+static void order_fill(const struct fixture *f, enum order_kind kind, struct order *o)
+{
+    *o = (struct order){.kind = kind};
+    memcpy(o->attempt, f->task.attempt, sizeof o->attempt);
+    memcpy(o->aud_host_key, f->sv.identity.host_key, sizeof o->aud_host_key);
+    key_fingerprint(f->ctl_sec + 32, o->iss);
+}
+
 static void cancel(struct fixture *f)
 {
-    struct msg m = {.type = MSG_CANCEL};
-    memcpy(m.u.cancel.attempt, f->task.attempt, sizeof m.u.cancel.attempt);
-    say(f, &f->control, &m);
+    struct order o;
+    order_fill(f, ORDER_CANCEL, &o);
+    say_order(f, MSG_CANCEL, DSSE_TYPE_ORDER, &o, f->ctl_sec);
 }
 
 static void wipe(struct fixture *f, uint8_t first_byte_xor)
 {
-    struct msg m = {.type = MSG_WIPE};
-    memcpy(m.u.wipe.attempt, f->task.attempt, sizeof m.u.wipe.attempt);
-    memcpy(m.u.wipe.result_sha256, f->result_sha256, 32);
-    m.u.wipe.result_sha256[0] ^= first_byte_xor;
-    say(f, &f->control, &m);
+    struct order o;
+    order_fill(f, ORDER_WIPE, &o);
+    memcpy(o.result_sha256, f->result_sha256, 32);
+    o.result_sha256[0] ^= first_byte_xor;
+    if (sodium_is_zero(o.result_sha256, 32))
+        o.result_sha256[31] = 1; /* there is no result yet: any digest will do */
+    say_order(f, MSG_WIPE, DSSE_TYPE_ORDER, &o, f->ctl_sec);
 }
 
 static void offer(struct fixture *f)

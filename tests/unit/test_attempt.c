@@ -327,6 +327,62 @@ static void cancel_saves_the_work(void **state)
     wipe_and_check(f);
 }
 
+static void expect_refused_order(struct fixture *f, enum refusal why, bool verified)
+{
+    struct msg m = expect(f, &f->control, MSG_REFUSED);
+    assert_int_equal(m.u.refused.reason, why);
+    /* what did not verify is not read: it names nothing */
+    assert_string_equal(m.u.refused.attempt, verified ? f->task.attempt : "");
+}
+
+/* Whoever can log in can open a control channel; ending an attempt takes the key that sent it. */
+static void orders_must_be_signed(void **state)
+{
+    static const char bare[] = "{\"attempt\":\"01arz3ndektsv4rrffq69g5fav.1\"}";
+    struct fixture *f = *state;
+    struct msg m = {.type = MSG_CANCEL};
+    uint8_t sec[KEY_SEC_BYTES], pub[KEY_PUB_BYTES];
+    struct controller_keys *keys = &f->sv.identity.controllers;
+    struct order o;
+    to_running(f);
+    m.u.doc.bytes = (const uint8_t *)bare;
+    m.u.doc.len = sizeof bare - 1;
+    say(f, &f->control, &m);
+    expect_refused_order(f, REFUSED_MALFORMED, false);
+
+    crypto_sign_keypair(pub, sec);
+    order_fill(f, ORDER_CANCEL, &o);
+    say_order(f, MSG_CANCEL, DSSE_TYPE_ORDER, &o, sec);
+    expect_refused_order(f, REFUSED_SIGNATURE, false);
+    /* pinned too, but not the one that sent the task, whoever it says it is */
+    memcpy(keys->keys[1], pub, sizeof pub);
+    keys->n = 2;
+    say_order(f, MSG_CANCEL, DSSE_TYPE_ORDER, &o, sec);
+    expect_refused_order(f, REFUSED_PAYLOAD, true);
+    key_fingerprint(pub, o.iss);
+    say_order(f, MSG_CANCEL, DSSE_TYPE_ORDER, &o, sec);
+    expect_refused_order(f, REFUSED_UNKNOWN, true);
+
+    order_fill(f, ORDER_CANCEL, &o);
+    say_order(f, MSG_CANCEL, DSSE_TYPE_TASK, &o, f->ctl_sec);
+    expect_refused_order(f, REFUSED_TYPE, false);
+    say_order(f, MSG_WIPE, DSSE_TYPE_ORDER, &o, f->ctl_sec);
+    expect_refused_order(f, REFUSED_PAYLOAD, true);
+    memset(o.aud_host_key + 7, 'A', 43);
+    say_order(f, MSG_CANCEL, DSSE_TYPE_ORDER, &o, f->ctl_sec);
+    expect_refused_order(f, REFUSED_AUDIENCE, true);
+    asked(f, 0); /* nothing was killed */
+
+    cancel(f);
+    asked(f, WARDEN_KILL);
+    answer(f, (struct warden_reply){.op = WARDEN_KILL}, NULL, 0);
+    end_phase(f, WARDEN_RUN, -1, -1);
+    collect_patch(f);
+    expect(f, &f->control, MSG_ENDED);
+    fetch(f, OUTCOME_CANCELLED, "patch");
+    wipe_and_check(f);
+}
+
 static void out_of_time_saves_the_work(void **state)
 {
     struct fixture *f = *state;
@@ -680,6 +736,7 @@ int main(void)
         T(a_checkout_that_says_something_else_is_refused),
         T(cancel_while_opening_and_before_the_pack),
         T(cancel_saves_the_work),
+        T(orders_must_be_signed),
         T(out_of_time_saves_the_work),
         T(a_late_start_is_not_the_wall_limit),
         T(a_collector_out_of_memory_is_a_limit),

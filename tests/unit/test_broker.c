@@ -50,6 +50,16 @@ static void on_signed(void *arg, const struct buf *envelope, const struct buf *s
     buf_add(&r->sshsig, sshsig->data, sshsig->len);
 }
 
+static void on_ordered(void *arg, const struct buf *order, const struct err *err)
+{
+    struct rig *r = arg;
+    r->answers++;
+    uv_stop(&r->loop);
+    r->why = err ? *err : ERR_INIT;
+    if (!err)
+        buf_add(&r->envelope, order->data, order->len);
+}
+
 static void on_token(void *arg, bool alive, const struct err *err)
 {
     struct rig *r = arg;
@@ -182,6 +192,51 @@ static const char openssl_check[] =
 static const char ssh_keygen_check[] =
     "{ printf 'creel '; cat key.pub; } >allowed && ssh-keygen -Y verify -f allowed -I creel "
     "-n task@creel -s sshsig <payload";
+
+static void test_signs_orders(void **state)
+{
+    struct rig *r = *state;
+    struct order o = {.kind = ORDER_WIPE, .attempt = TASK_ID ".1"}, signed_order;
+    struct err err = ERR_INIT;
+    char fpr[KEY_FPR_SIZE];
+    uint8_t pub[1][KEY_PUB_BYTES];
+    size_t which;
+    start(r);
+    key_fingerprint(broker_pub(r->b), fpr);
+    key_fingerprint(r->runner_pub, o.aud_host_key);
+    memset(o.result_sha256, 7, sizeof o.result_sha256);
+    buf_clear(&r->envelope);
+    broker_order(r->b, &o, on_ordered, r);
+    await(r, 1);
+    assert_string_equal(r->why.msg, "");
+    assert_int_equal(dsse_parse(r->envelope.data, r->envelope.len, &r->dsse, &err), 0);
+    assert_string_equal(r->dsse.type, DSSE_TYPE_ORDER);
+    memcpy(pub[0], broker_pub(r->b), KEY_PUB_BYTES);
+    assert_int_equal(dsse_verify(&r->dsse, (const uint8_t(*)[KEY_PUB_BYTES])pub, 1, &which, &err),
+                     0);
+    assert_int_equal(order_decode(r->dsse.body.data, r->dsse.body.len, &signed_order, &err), 0);
+    assert_string_equal(signed_order.iss, fpr);
+    memcpy(o.iss, fpr, sizeof o.iss);
+    assert_memory_equal(&signed_order, &o, sizeof o);
+    dsse_done(&r->dsse);
+    /* who signs is not the engine's to say, and half an order is none */
+    broker_order(r->b, &o, on_ordered, r);
+    await(r, 1);
+    assert_non_null(strstr(r->why.msg, "issuer"));
+    o.iss[0] = 0;
+    memset(o.result_sha256, 0, sizeof o.result_sha256);
+    broker_order(r->b, &o, on_ordered, r);
+    await(r, 1);
+    assert_non_null(strstr(r->why.msg, "names its result"));
+    /* between envelopes and token checks, in the order of asking */
+    o.kind = ORDER_CANCEL;
+    buf_clear(&r->envelope);
+    broker_sign(r->b, &r->task, r->runner_pub, LIFE_S, on_signed, r);
+    broker_order(r->b, &o, on_ordered, r);
+    await(r, 2);
+    assert_string_equal(r->why.msg, "");
+    stop(r);
+}
 
 static void test_others_verify(void **state)
 {
@@ -641,6 +696,7 @@ int main(int argc, char **argv)
         return broker_main(argv[2]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_signs),
+        cmocka_unit_test(test_signs_orders),
         cmocka_unit_test(test_others_verify),
         cmocka_unit_test(test_life_of_a_token),
         cmocka_unit_test(test_refusals),

@@ -156,7 +156,8 @@ static void test_ready(void **state)
     fixture_text(r->ssh.dir, "host_ed25519.pub", &line);
     assert_int_equal(strncmp(buf_str(&line), r->key_line, strlen(r->key_line)), 0);
     buf_done(&line);
-    snprintf(m.u.cancel.attempt, ATTEMPT_ID_SIZE, ATTEMPT);
+    m.u.doc.bytes = (const uint8_t *)ATTEMPT;
+    m.u.doc.len = strlen(ATTEMPT);
     assert_int_equal(host_send(r->h, &m, &err), 0);
     until(r, &r->messages, 1);
     assert_int_equal(r->last.type, MSG_STATE);
