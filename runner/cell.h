@@ -30,7 +30,8 @@
 /* All borrowed, and needed only while the keeper is made: it has its own copies by then. */
 struct cell_setup {
     const struct task *task; /* of cell_make: only its policy is looked at */
-    const uint8_t *token;    /* not of cell_make */
+    struct jail_kind kind;
+    const uint8_t *token; /* not of cell_make */
     const struct seccomp_filter *filter;
     const struct cgroup_tree *cgroups;
     struct disk_store *disks; /* NULL: none */

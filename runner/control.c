@@ -12,6 +12,8 @@
 #include "proto/dsse.h"
 #include "proto/order.h"
 #include "runner/channels.h"
+#include "runner/images.h"
+#include "runner/landlock.h"
 
 static void refuse_legal(struct stream *s, const char *attempt, enum refusal why,
                          const char *detail)
@@ -65,8 +67,11 @@ static void say_welcome(struct serve *sv, struct stream *s)
     memcpy(w->disk_images_why, facts->disks_why, sizeof w->disk_images_why);
     w->presets = presets_known(sv->presets);
     w->reach = sv->cfg->reach; /* borrowed */
+    w->landlock_abi = landlock_abi();
+    images_list(sv->cfg->images, &w->images);
     list_attempts(sv, &w->attempts);
     stream_send(s, &m);
+    strv_done(&w->images);
     free(w->attempts.items);
 }
 

@@ -27,12 +27,12 @@
 #define EXIT_NOT_MADE 125
 #define PIPE_BYTES    (256 << 10) /* fewer turns of the loop at a flood of output */
 
-static int build_tree(enum warden_phase phase, bool nested, struct err *err)
+static int build_tree(enum warden_phase phase, const struct jail_kind *kind, struct err *err)
 {
     struct jail_op ops[JAIL_OPS_MAX];
-    size_t n = jail_ops_phase(phase, nested, ops);
+    size_t n = jail_ops_phase(phase, kind, ops);
     struct jail_roots at = {.source = {-1, -1, -1}};
-    at.jail = open(JAIL_ROOT_PATH, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    at.jail = open(jail_base_root(kind, phase), O_PATH | O_DIRECTORY | O_CLOEXEC);
     at.source[JAIL_DISK] = open(JAIL_DISK_PATH, O_PATH | O_DIRECTORY | O_CLOEXEC);
     int rc = 0;
     if (at.jail < 0 || at.source[JAIL_DISK] < 0)
@@ -67,7 +67,7 @@ static int build(const struct jail_spec *spec, const int pipes[static JAIL_PIPES
     umask(022);
     if (unshare(CLONE_NEWCGROUP) < 0 && errno != EINVAL)
         return err_errno(err, ERR_FAIL, "no cgroup namespace");
-    int rc = build_tree(spec->phase, spec->nested, err);
+    int rc = build_tree(spec->phase, spec->kind, err);
     if (rc == 0)
         rc = take_stdio(spec->input, pipes, spec->tool, err);
     if (rc < 0)

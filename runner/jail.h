@@ -13,25 +13,25 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "runner/jail_base.h"
 #include "runner/order.h"
 #include "runner/seccomp.h"
 #include "runner/warden.h"
 
 #define JAIL_UID       1000
 #define JAIL_GID       1000
-#define JAIL_ROOT_PATH "/root" /* the base tree, in the keeper's mount namespace */
-#define JAIL_DISK_PATH "/disk" /* the attempt's disk, likewise */
+#define JAIL_DISK_PATH "/disk" /* the attempt's disk, in the keeper's mount namespace */
 
 enum { JAIL_OUT, JAIL_ERR, JAIL_STATUS, JAIL_PIPES }; /* the pipes of a phase */
 
 struct jail_spec {
     enum warden_phase phase;
     const struct order *order; /* nothing of it may be used before the jail goes */
+    const struct jail_kind *kind;
     const struct seccomp_filter *filter;
     int tool;    /* the tree tool, opened on the host */
     int cgroup;  /* the jail's cgroup, or -1 */
     int input;   /* the first process's stdin, or -1 for /dev/null */
-    bool nested; /* its programs may build sandboxes of their own */
     bool rooted; /* the user namespace maps a range, and its root makes the jail */
 };
 

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <linux/openat2.h>
+
 #include "common/file.h"
 #include "runner/sys.h"
 
@@ -17,10 +19,19 @@
 #define AT_RECURSIVE 0x8000
 #endif
 
+/* No link leads a mount astray: all targets are our own, and should one turn out to be a link all the
+ * same, or to lie behind one, nothing is mounted. */
 static int attach(int mount, int dir, const char *to)
 {
-    unsigned flags = MOVE_MOUNT_F_EMPTY_PATH | (*to ? 0 : MOVE_MOUNT_T_EMPTY_PATH);
-    return sys_move_mount(mount, "", dir, to, flags);
+    const struct open_how how = {
+        .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+    };
+    const unsigned flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+    int target = (int)syscall(SYS_openat2, dir, *to ? to : ".", &how, sizeof how);
+    int rc = target < 0 ? -1 : sys_move_mount(mount, "", target, "", flags);
+    fd_close(&target);
+    return rc;
 }
 
 static int make_file(int dir, const char *path, const char *text, mode_t mode)

@@ -1,14 +1,31 @@
-/* The root file system that an attempt's jails start from, read-only before any job runs: the host's
- * own /usr with our /etc, or an image of the operator's under ours. Made by the keeper, in its own mount
- * namespace, while the host's file tree is still its root. */
+/* The root file systems that an attempt's jails start from, read-only before any job runs: the host's
+ * own /usr with our /etc, and, where the policy names an image, for the run phase that image under our
+ * /etc and mount points. Made by the keeper, in its own mount namespace, while the host's file tree is
+ * still its root. */
 #ifndef RUNNER_JAIL_BASE_H
 #define RUNNER_JAIL_BASE_H
 
-#include "proto/task.h"
+#include <stdbool.h>
+
+#include "proto/policy.h"
+#include "runner/warden.h"
 
 #define JAIL_BASE_OPTS "size=4m,nr_inodes=1024,mode=0755"
 
-/* Makes and mounts it at `stage`/root. `stage` is an empty tmpfs of the caller's. */
-int jail_base_make(const char *stage, const struct task *task, struct err *err);
+/* What of a policy shapes a jail before its task is known. All false and NULL: the usual jail, which
+ * can be made ahead. */
+struct jail_kind {
+    bool nested;       /* room for a sandbox of the job's own */
+    const char *image; /* absolute path of the image's root (images.h), or NULL */
+};
+
+/* Opens the image, if there is one: a descriptor, -1 in *ret_fd when there is none. Before the keeper
+ * gives up the user id that may enter the operator's directories, and before anything covers them. */
+int jail_base_open(const struct jail_kind *kind, int *ret_fd, struct err *err);
+/* Makes and mounts them at `stage`/root and, with `image` (as above), at `stage`/image. `stage` is an
+ * empty tmpfs of the caller's. */
+int jail_base_make(const char *stage, int image, struct err *err);
+/* The one that a phase starts from, as a path below the stage. */
+const char *jail_base_root(const struct jail_kind *kind, enum warden_phase phase);
 
 #endif

@@ -183,6 +183,7 @@ static int no_cores(struct err *err)
 int jail_drop(const struct jail_spec *spec, struct err *err)
 {
     int program = spec->phase == WARDEN_RUN ? -1 : spec->tool;
+    bool nested = spec->kind->nested && spec->phase == WARDEN_RUN;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return err_errno(err, ERR_FAIL, "the jail cannot set no_new_privs");
     if (own_keyring() < 0)
@@ -199,7 +200,7 @@ int jail_drop(const struct jail_spec *spec, struct err *err)
         return err_errno(err, ERR_FAIL, "the jail's first process cannot hide itself");
     /* The tree tool opens no socket, and only checkout moves files about. */
     const struct landlock_fence fence = {
-        .files = !spec->nested,
+        .files = !nested,
         .renames = spec->phase != WARDEN_COLLECT,
         .tcp = spec->phase == WARDEN_RUN,
         .writable = jail_writable(spec->phase),
@@ -207,6 +208,6 @@ int jail_drop(const struct jail_spec *spec, struct err *err)
     };
     rc = landlock_apply(&fence, err);
     if (rc == 0)
-        rc = seccomp_apply(spec->filter, spec->nested ? SECCOMP_NESTED : SECCOMP_PLAIN, err);
+        rc = seccomp_apply(spec->filter, nested ? SECCOMP_NESTED : SECCOMP_PLAIN, err);
     return rc ? rc : check_dropped(err);
 }

@@ -192,18 +192,42 @@ const struct jail_op *jail_ops_base(size_t *ret_n)
     return base_ops;
 }
 
-bool jail_nests(enum warden_phase phase, const struct policy *policy)
+static bool is_node(const struct jail_op *op)
 {
-    return phase == WARDEN_RUN && policy->nested_userns;
+    return op->kind == JAIL_BIND && strncmp(op->to, "dev/", 4) == 0;
 }
 
-size_t jail_ops_phase(enum warden_phase phase, bool nested, struct jail_op out[static JAIL_OPS_MAX])
+size_t jail_ops_layer(struct jail_op out[static JAIL_OPS_MAX])
+{
+    _Static_assert(LEN(base_ops) <= JAIL_OPS_MAX, "JAIL_OPS_MAX is too small");
+    size_t n = 0;
+    for (size_t i = 0; i < LEN(base_ops); i++) {
+        const struct jail_op *op = &base_ops[i];
+        if (is_node(op))
+            out[n++] = (struct jail_op)TEXT(op->to, "");
+        else if (op->kind != JAIL_BIND && op->kind != JAIL_AS_HOST)
+            out[n++] = *op;
+    }
+    return n;
+}
+
+size_t jail_ops_over(struct jail_op out[static JAIL_OPS_MAX])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < LEN(base_ops); i++)
+        if (is_node(&base_ops[i]))
+            out[n++] = base_ops[i];
+    return n;
+}
+
+size_t jail_ops_phase(enum warden_phase phase, const struct jail_kind *kind,
+                      struct jail_op out[static JAIL_OPS_MAX])
 {
     _Static_assert(LEN(kernel_ops) + LEN(cover_ops) + LEN(scratch_ops) + LEN(collect_ops) <=
                        JAIL_OPS_MAX,
                    "JAIL_OPS_MAX is too small");
     size_t n = append(out, 0, kernel_ops, LEN(kernel_ops));
-    if (!nested)
+    if (!kind->nested || phase != WARDEN_RUN)
         n = append(out, n, cover_ops, LEN(cover_ops));
     switch (phase) {
     case WARDEN_CHECKOUT:

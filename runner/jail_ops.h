@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "proto/err.h"
+#include "runner/jail_base.h"
 #include "runner/warden.h"
 
 enum jail_op_kind {
@@ -48,11 +49,14 @@ struct jail_roots {
 
 /* The base list; *ret_n operations, constant. */
 const struct jail_op *jail_ops_base(size_t *ret_n);
-/* Does a job of this policy get what a sandbox of its own needs in this phase? */
-bool jail_nests(enum warden_phase phase, const struct policy *policy);
-/* The phase's list, in order, into `out`; returns how many. With `nested` nothing covers any part of
+/* The same for an image, in two lists into `out`; return how many. What is laid over the image: our
+ * directories and files, an empty file for each device, and nothing of the host's. Then, over both, the
+ * devices themselves. */
+size_t jail_ops_layer(struct jail_op out[static JAIL_OPS_MAX]);
+size_t jail_ops_over(struct jail_op out[static JAIL_OPS_MAX]);
+/* The phase's list, in order, into `out`; returns how many. A nested run's has nothing over any part of
  * /proc: the kernel lets a user namespace mount a procfs only where it sees one that is whole. */
-size_t jail_ops_phase(enum warden_phase phase, bool nested,
+size_t jail_ops_phase(enum warden_phase phase, const struct jail_kind *kind,
                       struct jail_op out[static JAIL_OPS_MAX]);
 /* Trees that the phase may write, absolute, NULL-terminated: what Landlock is told. */
 const char *const *jail_writable(enum warden_phase phase);

@@ -134,13 +134,13 @@ static uint64_t share(const char *path, unsigned slots, uint64_t most)
 /* What the kernel counts for whoever made the namespace, root that is: without ceilings of its own a
  * jail could use up the host's. Most of all no user namespaces, but by policy: a second bar beside the
  * system call filter. */
-static int set_ceilings(unsigned slots, const struct policy *policy, struct err *err)
+static int set_ceilings(unsigned slots, bool nested, struct err *err)
 {
     const struct {
         const char *path;
         uint64_t value;
     } rows[] = {
-        {"/proc/sys/user/max_user_namespaces", policy->nested_userns ? NESTED_NAMESPACES : 0},
+        {"/proc/sys/user/max_user_namespaces", nested ? NESTED_NAMESPACES : 0},
         {"/proc/sys/user/max_inotify_instances",
          share("/proc/sys/fs/inotify/max_user_instances", slots, INOTIFY_INSTANCES)},
         {"/proc/sys/user/max_inotify_watches",
@@ -166,7 +166,7 @@ static int take_identity(const struct keeper_setup *s, struct err *err)
     prctl(PR_SET_DUMPABLE, 1);
     /* Where the warden is root, it has done that. */
     write_text("/proc/self/oom_score_adj", CELL_OOM_SCORE);
-    int rc = set_ceilings(s->cell->slots, &s->cell->task->policy, err);
+    int rc = set_ceilings(s->cell->slots, s->cell->kind.nested, err);
     prctl(PR_SET_DUMPABLE, 0);
     return rc;
 }
@@ -185,13 +185,14 @@ static int bring_proc(void)
 }
 
 /* From here on nothing of the host is mounted but what the base list took, and that procfs. */
-static int make_room(const struct keeper_setup *s, int image, struct disk *disk, struct err *err)
+static int make_room(const struct keeper_setup *s, int root, int image, struct disk *disk,
+                     struct err *err)
 {
     umask(022);
     if (sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
         sys_mount("room", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, ROOM_OPTS) < 0)
         return err_errno(err, ERR_FAIL, "the kernel lets this user mount nothing");
-    int rc = jail_base_make(STAGE, s->cell->task, err);
+    int rc = jail_base_make(STAGE, root, err);
     if (rc < 0)
         return rc;
     if (bring_proc() < 0 || mkdir(STAGE JAIL_DISK_PATH, 0700) < 0 || chdir(STAGE) < 0 ||
@@ -259,7 +260,7 @@ static int prepare(struct keeper *k, enum warden_phase phase, struct err *err)
         .cgroup = s->cgroup[phase == WARDEN_RUN ? CGROUP_RUN : CGROUP_TOOL],
         .input = -1,
         .rooted = s->cell->rooted,
-        .nested = jail_nests(phase, &s->cell->task->policy),
+        .kind = &s->cell->kind,
     };
     int rc = 0;
     k->net = phase;
@@ -413,7 +414,7 @@ static int settle(struct keeper *k, struct err *err)
 {
     const struct keeper_setup *s = k->setup;
     struct cell_msg go;
-    int image, fds[FDPASS_MAX], null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int root = -1, disk, fds[FDPASS_MAX], null = open("/dev/null", O_RDWR | O_CLOEXEC);
     size_t nfds = 0;
     int order = s->order;
     const int keep[] = {s->ctl, s->cell->tool, s->cgroup[CGROUP_RUN], s->cgroup[CGROUP_TOOL],
@@ -431,10 +432,13 @@ static int settle(struct keeper *k, struct err *err)
     int rc = fdpass_recv(s->ctl, &go, sizeof go, fds, &nfds, err);
     if (rc != 1 || go.op != CELL_GO)
         return rc < 0 ? rc : err_set(err, ERR_FAIL, "the warden did not say go");
-    image = nfds == 1 ? fds[0] : -1;
-    rc = take_identity(s, err);
+    disk = nfds == 1 ? fds[0] : -1;
+    rc = jail_base_open(&s->cell->kind, &root, err);
     if (rc == 0)
-        rc = make_room(s, image, &k->disk, err);
+        rc = take_identity(s, err);
+    if (rc == 0)
+        rc = make_room(s, root, disk, &k->disk, err);
+    fd_close(&root);
     fds_close(fds, nfds);
     /* Set after the change of ids, which clears it. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -3,6 +3,8 @@
 
 #include <sys/stat.h>
 
+#include "runner/images.h"
+
 /* A file of the host that every spare has bound and that package managers replace: with another one,
  * programs of the host would not find their libraries in the spare. */
 #define HOST_LIBRARIES "/etc/ld.so.cache"
@@ -12,6 +14,7 @@ static struct cell_setup setup_of(struct warden *w, const struct slot *slot,
 {
     return (struct cell_setup){
         .task = task,
+        .kind = {.nested = task->policy.nested_userns},
         .token = token,
         .filter = &w->filter,
         .cgroups = &w->cgroups,
@@ -90,7 +93,14 @@ int pool_open(struct warden *w, struct slot *slot, const struct task *task, cons
     struct cell_setup wanted = setup_of(w, slot, task, token);
     struct host_libraries now = host_libraries();
     struct err ignored = ERR_INIT;
+    char image[IMAGES_PATH_MAX];
     slot->no_spare = false;
+    if (task->policy.image[0]) {
+        int rc = images_find(w->setup->images, task->policy.image, image, err);
+        if (rc < 0)
+            return rc;
+        wanted.kind.image = image;
+    }
     if (pool_spare(slot) && cell_fits(&made, &wanted) && same_libraries(&now, &slot->libraries) &&
         cell_bind(&slot->cell, task, token, ret_pack, &ignored) == 0)
         return 0;

@@ -74,6 +74,9 @@ static int load_setup(const struct runner_config *cfg, struct warden_setup *out,
         snprintf(out->disks, sizeof out->disks, "%s", cfg->disks);
     else if (cfg->state_dir)
         snprintf(out->disks, sizeof out->disks, "%s/disks", cfg->state_dir);
+    /* The keeper follows no link on the way to an image. */
+    if (cfg->images && !(out->images = realpath(cfg->images, NULL)))
+        return err_errno(err, ERR_USAGE, "--images %s", cfg->images);
     int rc = controller_keys_load(cfg->controllers, &out->keys, err);
     if (rc == 0)
         rc = load_host_key(cfg->host_key, out->host_key, err);

@@ -13,6 +13,7 @@ struct warden_setup {
     struct controller_keys keys;
     char host_key[KEY_FPR_SIZE]; /* this host's SSH host key: the audience */
     int tool;                    /* owned; the tree tool */
+    char *images;                /* owned, absolute; or NULL */
     unsigned slots;
     char disks[4096]; /* where images are made; empty: nowhere */
 };

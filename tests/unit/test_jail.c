@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include <linux/capability.h>
 
@@ -247,7 +248,7 @@ static void sandbox_in_the_jail(void **state)
     if (!strstr(buf_str(&r.err), "namespace"))
         fail_msg("not stopped as meant: %s", buf_str(&r.err));
     ran_done(&r);
-    f->task.policy.nested_userns = true;
+    f->setup.kind.nested = true;
     says(f, bwrap, "in 2\n4\nout\n");
     /* Root of its own namespace is nobody on the host: not the kernel's settings, not its devices. */
     says(f,
@@ -260,7 +261,82 @@ static void sandbox_in_the_jail(void **state)
          "for i in $(seq 200); do unshare -U sleep 5 2>/dev/null & done; sleep 1; "
          "pgrep -c sleep | { read n; [ $n -le 65 ] && echo few; }",
          "few\n");
-    f->task.policy.nested_userns = false;
+}
+
+#define IMAGE "/tmp/creel-test-image"
+#define BUSYBOX                                                                           \
+    "rm -rf " IMAGE "; mkdir -p " IMAGE "/bin; cp /bin/busybox " IMAGE "/bin/; cd " IMAGE \
+    "; for i in $(busybox --list); do [ $i = busybox ] || ln -s busybox bin/$i; done; "
+
+static void shell(const char *script)
+{
+    int status = 0;
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        execl("/bin/sh", "sh", "-ec", script, (char *)NULL);
+        _exit(127);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static bool no_busybox(void)
+{
+    if (access("/bin/busybox", X_OK) == 0)
+        return false;
+    print_message("SKIPPED: no static busybox to make an image of (apt-get install "
+                  "busybox-static)\n");
+    return true;
+}
+
+static int image_away(void **state)
+{
+    shell("rm -rf " IMAGE);
+    return fixture_down(state);
+}
+
+/* An image is the run's root, read-only; what is ours lies over it. */
+static void image_is_the_root(void **state)
+{
+    struct jail_fixture *f = *state;
+    NEED_JAIL(f);
+    if (no_busybox())
+        skip();
+    shell(BUSYBOX
+          "mkdir etc; echo theirs >etc/motd; echo theirs >etc/passwd; chmod -R go=u,go-w .");
+    f->setup.kind.image = IMAGE;
+    says(f, "cat /etc/motd; id -un; head -n1 /etc/passwd | cut -c1-4; ls /usr 2>/dev/null; pwd",
+         "theirs\nagent\nroot\n/task\n");
+    says(f,
+         "for d in / /bin /etc /var /dev; do touch $d/x 2>/dev/null && echo $d; done; "
+         "touch /task/x /tmp/x /home/agent/x && echo work; echo n >/dev/null; "
+         "grep ' / ' /proc/self/mountinfo | grep -c ' ro,nosuid,nodev.* overlay '",
+         "work\n1\n");
+    /* Another attempt on the same image sees nothing of the first, and the image is as it was. */
+    says(f, "ls /task /tmp /home/agent", "/home/agent:\n\n/task:\n\n/tmp:\n");
+    shell("test ! -e " IMAGE "/task && test ! -e " IMAGE "/proc");
+}
+
+/* Its own files cannot lead a mount astray, nor take the place of ours. */
+static void hostile_image(void **state)
+{
+    struct jail_fixture *f = *state;
+    NEED_JAIL(f);
+    if (no_busybox())
+        skip();
+    shell(BUSYBOX "mkdir -p x/null; ln -s x dev; ln -s /etc proc; ln -s /proc etc; ln -s / task; "
+                  "ln -s ../../../../../.. home; : >tmp; ln -s /usr var; ln -s /proc/self/fd run; "
+                  "ln -s /dev/null root; chmod -R go=u,go-w .");
+    f->setup.kind.image = IMAGE;
+    says(f,
+         "for d in dev proc etc task home home/agent tmp var var/tmp run dev/pts dev/shm; do "
+         "[ -h /$d ] && echo link $d; [ -d /$d ] || echo no $d; done; cd /proc/self && "
+         "cat /proc/sys/user/max_user_namespaces; stat -c %t.%T /dev/null; ls -l /proc/1/exe "
+         ">/dev/null 2>&1; head -c4 /etc/passwd; echo; ls -d /proc/[0-9]* | wc -l",
+         "0\n1.3\nroot\n4\n");
+    says(f, "for i in kcore keys sysrq-trigger; do cat /proc/$i; done 2>/dev/null; ls /proc/acpi",
+         "");
 }
 
 static void disk_is_bounded(void **state)
@@ -454,6 +530,8 @@ int main(void)
         JAIL_TEST(host_is_out_of_sight),
         JAIL_TEST(only_loopback),
         JAIL_TEST(sandbox_in_the_jail),
+        cmocka_unit_test_setup_teardown(image_is_the_root, fixture_up, image_away),
+        cmocka_unit_test_setup_teardown(hostile_image, fixture_up, image_away),
         JAIL_TEST(disk_is_bounded),
         JAIL_TEST(processes_are_bounded),
         JAIL_TEST(first_to_go),

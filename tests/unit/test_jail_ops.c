@@ -7,6 +7,7 @@
 
 #include "runner/jail_ops.h"
 
+static const struct jail_kind plain_kind;
 static const enum warden_phase phases[] = {WARDEN_CHECKOUT, WARDEN_RUN, WARDEN_COLLECT};
 
 static const struct jail_op *find(const struct jail_op *ops, size_t n, const char *to)
@@ -21,7 +22,7 @@ static const struct jail_op *find(const struct jail_op *ops, size_t n, const cha
 static bool read_only(enum warden_phase phase, const char *to)
 {
     struct jail_op ops[JAIL_OPS_MAX];
-    const struct jail_op *op = find(ops, jail_ops_phase(phase, false, ops), to);
+    const struct jail_op *op = find(ops, jail_ops_phase(phase, &plain_kind, ops), to);
     assert_non_null(op);
     return op->attr & MOUNT_ATTR_RDONLY;
 }
@@ -29,7 +30,7 @@ static bool read_only(enum warden_phase phase, const char *to)
 static bool shown(enum warden_phase phase, const char *to)
 {
     struct jail_op ops[JAIL_OPS_MAX];
-    return find(ops, jail_ops_phase(phase, false, ops), to) != NULL;
+    return find(ops, jail_ops_phase(phase, &plain_kind, ops), to) != NULL;
 }
 
 static void host_is_read_only(void **state)
@@ -81,7 +82,7 @@ static void phases_bind_the_disk_only(void **state)
 {
     for (size_t p = 0; p < sizeof phases / sizeof *phases; p++) {
         struct jail_op ops[JAIL_OPS_MAX];
-        size_t n = jail_ops_phase(phases[p], false, ops);
+        size_t n = jail_ops_phase(phases[p], &plain_kind, ops);
         assert_true(n > 0);
         for (size_t i = 0; i < n; i++) {
             assert_int_not_equal(ops[i].kind, JAIL_AS_HOST);
@@ -120,7 +121,7 @@ static void proc_is_masked(void **state)
                                          "proc/fs",    "proc/pressure"};
     for (size_t p = 0; p < sizeof phases / sizeof *phases; p++) {
         struct jail_op ops[JAIL_OPS_MAX];
-        size_t n = jail_ops_phase(phases[p], false, ops);
+        size_t n = jail_ops_phase(phases[p], &plain_kind, ops);
         assert_int_equal(ops[0].kind, JAIL_PROC);
         assert_true(read_only(phases[p], "proc/sys"));
         for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) {
@@ -150,17 +151,37 @@ static void landlock_agrees(void **state)
 static void nested_proc_is_whole(void **state)
 {
     struct jail_op ops[JAIL_OPS_MAX], plain[JAIL_OPS_MAX];
-    struct policy policy = {.nested_userns = true};
-    size_t n = jail_ops_phase(WARDEN_RUN, true, ops), with = 0;
-    assert_true(jail_nests(WARDEN_RUN, &policy));
-    assert_false(jail_nests(WARDEN_CHECKOUT, &policy));
-    assert_false(jail_nests(WARDEN_COLLECT, &policy));
+    const struct jail_kind kind = {.nested = true};
+    size_t n = jail_ops_phase(WARDEN_RUN, &kind, ops), with = 0;
+    assert_int_equal(jail_ops_phase(WARDEN_COLLECT, &kind, plain),
+                     jail_ops_phase(WARDEN_COLLECT, &plain_kind, plain));
     for (size_t i = 0; i < n; i++)
         assert_int_not_equal(strncmp(ops[i].to, "proc/", 5), 0);
-    size_t m = jail_ops_phase(WARDEN_RUN, false, plain);
+    size_t m = jail_ops_phase(WARDEN_RUN, &plain_kind, plain);
     for (size_t i = 0; i < m; i++)
         with += strncmp(plain[i].to, "proc/", 5) == 0;
     assert_int_equal(n + with, m);
+}
+
+/* Over an image lie our own directories and files only; of the host, devices alone. */
+static void image_layers(void **state)
+{
+    struct jail_op ops[JAIL_OPS_MAX];
+    static const char *const ours[] = {"etc/passwd", "proc", "dev",  "dev/null",  "dev/pts",
+                                       "task",       "tmp",  "home", "home/agent"};
+    size_t n = jail_ops_layer(ops);
+    for (size_t i = 0; i < n; i++)
+        assert_true(ops[i].kind != JAIL_BIND && ops[i].kind != JAIL_AS_HOST);
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        assert_non_null(find(ops, n, ours[i]));
+    assert_string_equal(ops[n - 1].to, "");
+    assert_int_equal(ops[n - 1].kind, JAIL_ATTR);
+    n = jail_ops_over(ops);
+    assert_int_equal(n, 6);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(strncmp(ops[i].from, "dev/", 4), 0);
+        assert_true(ops[i].attr & MOUNT_ATTR_NOEXEC);
+    }
 }
 
 int main(void)
@@ -173,6 +194,7 @@ int main(void)
         cmocka_unit_test(proc_is_masked),
         cmocka_unit_test(landlock_agrees),
         cmocka_unit_test(nested_proc_is_whole),
+        cmocka_unit_test(image_layers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
