@@ -278,6 +278,12 @@ static int prepare(struct keeper *k, enum warden_phase phase, struct err *err)
     return rc;
 }
 
+static bool died(const struct jail *j)
+{
+    struct pollfd p = {.fd = j->pidfd, .events = POLLIN};
+    return j->pid > 0 && poll(&p, 1, 0) > 0;
+}
+
 /* The jail of a phase as the order wants it, prepared before or now. */
 static int have_jail(struct keeper *k, enum warden_phase phase, struct err *err)
 {
@@ -286,8 +292,9 @@ static int have_jail(struct keeper *k, enum warden_phase phase, struct err *err)
         return err_set(err, ERR_FAIL, "a phase is running");
     if (!k->bound || k->wrong.code != ERR_NONE)
         return err_set(err, ERR_FAIL, "%s", k->bound ? k->wrong.msg : "the cell has no task");
-    if (phase == WARDEN_RUN && k->jails[phase].pid > 0 &&
-        (k->net != WARDEN_RUN || make_doors(k, &changed) < 0))
+    if (died(&k->jails[phase]) ||
+        (phase == WARDEN_RUN && k->jails[phase].pid > 0 &&
+         (k->net != WARDEN_RUN || make_doors(k, &changed) < 0)))
         drop_jail(k, phase);
     return k->jails[phase].pid > 0 ? 0 : prepare(k, phase, err);
 }
