@@ -15,8 +15,9 @@
 #include "common/file.h"
 #include "runner/stream.h"
 
-#define HASH_PIECE  (64u << 10)
-#define HASH_A_TURN 16 /* pieces */
+#define HASH_PIECE     (64u << 10)
+#define HASH_A_TURN    16 /* pieces */
+#define LEFT_OUT_LINES 12 /* told of what was not collected */
 
 /* ---- source ---- */
 
@@ -173,11 +174,25 @@ static void on_hasher(uv_idle_t *idle)
     attempt_event(a, EV_HASHED);
 }
 
+/* What the collector could not take: told in the log, for a tree of which nothing else changed has no
+ * commit whose message could say so. */
+static void tell_left_out(struct attempt *a)
+{
+    const char *line = buf_str(&a->complaint);
+    for (int i = 0; *line && i < LEFT_OUT_LINES; i++) {
+        size_t n = strcspn(line, "\n");
+        spool_note(a->spool, attempt_now_us(a), "collect: left out %.*s", (int)(n < 300 ? n : 300),
+                   line);
+        line += n + (line[n] == '\n');
+    }
+}
+
 int attempt_patch_begin(struct attempt *a, const int *fds, size_t nfds)
 {
     struct stat st;
     const char *line = buf_str(&a->said);
     double secs = (double)attempt_step(a, STEP_COLLECT, 0)->ms / 1000;
+    tell_left_out(a);
     if (a->said.len == strlen(line) && strcmp(line, "unchanged\n") == 0) {
         spool_note(a->spool, attempt_now_us(a), "collect: the tree is unchanged, in %.2f s", secs);
         return 0;

@@ -126,8 +126,12 @@ static int hide(const struct jail_op *op, const struct jail_roots *at)
 
 static int apply_one(const struct jail_op *op, const struct jail_roots *at)
 {
-    static const char *const pts_options[][2] = {
-        {"newinstance", NULL}, {"ptmxmode", "0666"}, {"mode", "0620"}, {NULL, NULL}};
+    /* All jails of a host draw terminals from one pool, so each gets a small share of it. */
+    static const char *const pts_options[][2] = {{"newinstance", NULL},
+                                                 {"ptmxmode", "0666"},
+                                                 {"mode", "0620"},
+                                                 {"max", "256"},
+                                                 {NULL, NULL}};
     struct mount_attr attr = {.attr_set = op->attr};
     switch (op->kind) {
     case JAIL_DIR:

@@ -43,6 +43,8 @@ class Attempt:
 
     def said(self):
         """All words about this attempt, for a complaint."""
+        if not self.end:
+            return "no task ran: " + self.stderr[-300:]
         return "%s %s | %s | %s" % (self.state, self.end.get("reason", ""), self.notes.replace("\n", " / "),
                                     (self.out + self.err)[-600:])
 
@@ -76,9 +78,8 @@ class World:
         words = ["creel", "run", "--json", "--yes", "--repo", repo or self.repo]
         for one in tests:
             words += ["--test", one]
-        both = ",".join(x for x in (self.limits, limits) if x)
-        if both:
-            words += ["--limit", both]
+        both = dict(one.split("=") for one in (self.limits + "," + limits).split(",") if one)
+        words += ["--limit", ",".join("%s=%s" % one for one in both.items())]
         return subprocess.Popen([*words, *flags, "--", *command], env=self.env, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

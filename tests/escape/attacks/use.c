@@ -366,7 +366,7 @@ const struct attack attacks_use[] = {
     {"inotify", "all inotify instances and watches of the host",
      "ceilings of the jail's user namespace", ANYWHERE, "a host has ceilings too", watches},
     {"timers", "100000 timers", "rlimit", ANYWHERE, "a root shell has that limit too", timers},
-    {"terminals", "all terminals of the host", "a devpts of the jail's own", ANYWHERE,
+    {"terminals", "all terminals of the host", "a small devpts of the jail's own", ANYWHERE,
      "a host has a ceiling too", terminals},
     {"disk-fill", "write until the disk is full", "limit of disk", ALONE, "it would fill the host",
      disk_fill},
