@@ -38,7 +38,11 @@ static void on_ready(void *arg, const struct msg_welcome *w, const char *host_ke
     l->out->welcome.attempts = (struct json_list){0};
     l->out->welcome.images = l->out->welcome.reach = (struct strv){0};
     l->out->attempts = (unsigned)w->attempts.n;
-    key_seen(l->out, host_key_line, &l->err);
+    if (strv_copy(&l->out->welcome.images, &w->images) < 0 ||
+        strv_copy(&l->out->welcome.reach, &w->reach) < 0)
+        err_set(&l->err, ERR_FAIL, "out of memory");
+    else
+        key_seen(l->out, host_key_line, &l->err);
     l->done = true;
     host_close(l->link);
 }
@@ -84,7 +88,15 @@ int probe_host(const struct host_target *t, struct probe *out, struct err *err)
     uv_loop_close(&loop);
     if (rc == 0)
         *out = seen;
+    else
+        probe_done(&seen);
     return rc;
+}
+
+void probe_done(struct probe *p)
+{
+    strv_done(&p->welcome.images);
+    strv_done(&p->welcome.reach);
 }
 
 static int part(char *to, size_t size, const char *from, size_t n, const char *what,

@@ -123,11 +123,12 @@ void cli_ago(uint64_t wall_ms, char out[static 32])
 
 /* ---- JSON ---- */
 
+/* What came last says whether a comma is due: after a key or a comma none is. */
 void emit_key(struct buf *b, const char *key)
 {
     char last = b->len ? (char)b->data[b->len - 1] : '\n';
 
-    if (last != '{' && last != '[' && last != '\n')
+    if (!strchr("{[\n:,", last))
         buf_addc(b, ',');
     if (key) {
         json_quotes(b, key);

@@ -17,6 +17,7 @@
 
 #include "common/clock.h"
 #include "common/file.h"
+#include "controller/cli/host_facts.h"
 #include "controller/cli/verbs.h"
 #include "controller/engine.h"
 #include "controller/keys.h"
@@ -50,7 +51,7 @@ static const struct opt options[] = {
 static void __attribute__((format(printf, 5, 6)))
 found(struct doctor *d, enum level level, const char *what, const char *fix, const char *fmt, ...)
 {
-    char detail[1024];
+    char detail[5000]; /* what a host tells may be long */
     va_list ap;
 
     va_start(ap, fmt);
@@ -182,27 +183,26 @@ static void engine(struct doctor *d, const struct paths *p)
     fd_close(&fd);
 }
 
+struct host_view {
+    struct doctor *d;
+    const char *name;
+    char seen[32];
+};
+
+static void on_fact(void *arg, const char *text, const char *fix)
+{
+    const struct host_view *v = arg;
+
+    found(v->d, fix ? LEVEL_WARN : LEVEL_OK, "host", fix, "%s: %s (seen %s)", v->name, text,
+          v->seen);
+}
+
 static void host(struct doctor *d, const struct host_row *h)
 {
-    struct buf names;
-    char seen[32];
+    struct host_view v = {.d = d, .name = h->name};
 
-    buf_init(&names, 256);
-    cli_ago(h->last_seen * 1000, seen);
-    limit_list(h->unenforceable, &names);
-    if (h->unenforceable)
-        found(d, LEVEL_WARN, "host",
-              "give the runner cgroup v2 (systemd unit with Delegate=yes, as root), or run with "
-              "--allow-unenforced",
-              "%s: cannot enforce %s: %s (seen %s)", h->name, buf_str(&names), h->unenforceable_why,
-              seen);
-    else
-        found(d, LEVEL_OK, "host", NULL, "%s: %s, every limit holds (seen %s)", h->name, h->program,
-              seen);
-    if (!h->memory_cleared)
-        found(d, LEVEL_WARN, "host", "boot it with init_on_free=1 on the kernel's command line",
-              "%s: memory that a task frees keeps its content until it is used again", h->name);
-    buf_done(&names);
+    cli_ago(h->last_seen * 1000, v.seen);
+    host_facts(h, on_fact, &v);
 }
 
 static void hosts(struct doctor *d, struct store *s)

@@ -130,6 +130,7 @@ static void report_text(const struct host_row *h, const struct add_opts *o, stru
     }
     if (!h->memory_cleared)
         buf_adds(b, "  freed memory is not cleared there: boot it with init_on_free=1\n");
+    buf_addf(b, "  what else it can do: creel host test %s\n", h->name);
 }
 
 static int report(const struct host_row *h, const struct add_opts *o, struct err *err)
@@ -195,6 +196,7 @@ static int enrol(struct cli *cli, const struct add_opts *o, struct host_target *
         rc = store_host_put(s, &h, err);
     }
     rc = rc < 0 ? rc : report(&h, o, err);
+    probe_done(&seen);
     cli_close(&p, s);
     return rc;
 }

@@ -1,6 +1,7 @@
 /* creel host ls: the enrolled hosts, as the store has them. Connects to nothing. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "controller/cli/verbs.h"
 
@@ -15,6 +16,20 @@ static const struct opt json_options[] = {
      .help = "as one JSON object"},
     {.name = NULL},
 };
+
+/* As store.h keeps lists of names: a space after each. */
+static void emit_names(struct buf *b, const char *key, const char *names)
+{
+    emit_open(b, key, '[');
+    for (size_t n; *names; names += n + 1) {
+        char name[65];
+
+        n = strcspn(names, " ");
+        snprintf(name, sizeof(name), "%.*s", (int)n, names);
+        emit_text(b, NULL, name);
+    }
+    emit_close(b, ']');
+}
 
 void host_json(const struct host_row *h, struct buf *b)
 {
@@ -36,6 +51,16 @@ void host_json(const struct host_row *h, struct buf *b)
     emit_bool(b, "memory_cleared", h->memory_cleared);
     emit_limit_names(b, "unenforceable", h->unenforceable);
     emit_text(b, "unenforceable_why", h->unenforceable_why);
+    emit_bool(b, "disk_images", h->disk_images);
+    emit_text(b, "disk_images_why", h->disk_images_why);
+    emit_uint(b, "landlock_abi", h->landlock_abi);
+    emit_open(b, "presets", '[');
+    for (int i = 0; i < PRESET_COUNT; i++)
+        if (h->presets & 1u << i)
+            emit_text(b, NULL, preset_names[i]);
+    emit_close(b, ']');
+    emit_names(b, "images", h->images);
+    emit_names(b, "reach", h->reach);
     emit_uint(b, "added", h->added);
     emit_uint(b, "last_seen", h->last_seen);
     emit_close(b, '}');

@@ -78,6 +78,7 @@ planned()
     creel host add second "$(throwaway_address "$E2E")" --host-key "$E2E/host/host_key.pub"
     CREEL_HOST='' exits 0 task -- true
     says 'the least busy of 2 that can enforce the limits' 'second'
+    creel host ls --json | jq -e '[.hosts[].name] | index("second")'
     CREEL_HOST='' exits 2 planned --cache deps -- true
     one_line
     says --host
@@ -297,11 +298,23 @@ END
     exits 0 creel --version
     exits 0 creel help
     says run review approve
-    for verb in init host run ps logs show review approve reject cancel verify doctor key serve; do
+    for verb in init host run ps logs show review approve reject cancel verify cache doctor key serve; do
         exits 0 creel "$verb" --help
         says "creel $verb"
     done
     creel doctor --json | jq -e '.version == 1'
+}
+
+@test "host test says what the host can do, and what to do about the rest" {
+    exits 0 creel host test "$CREEL_HOST"
+    says "host $CREEL_HOST answers" 'Landlock'
+    exits 0 creel host test "$CREEL_HOST" --json
+    sed -n '/^{/p' <<<"$output" | jq -e '.findings | all(.level == "ok" or (.level == "warn" and .fix != ""))'
+    sed -n '/^{/p' <<<"$output" | jq -e '.host.landlock_abi >= 0 and (.host.presets | type) == "array"'
+    creel host test "$CREEL_HOST" --json 2>/dev/null | jq -r '.findings[].detail' >"$BATS_TEST_TMPDIR/findings"
+    while read -r line; do
+        creel doctor | grep -qF "${line:0:40}"
+    done <"$BATS_TEST_TMPDIR/findings"
 }
 
 @test "a slot that someone else holds is waited for, and not asked for without end" {

@@ -128,6 +128,8 @@ by_openssl()
     exits 0 creel host add other "$(throwaway_address "$E2E")" --trust-first-use
     says "$(ssh-keygen -lf "$E2E/host/host_key.pub" | cut -d' ' -f2)"
     creel host rm other
+    creel host add other "$(throwaway_address "$E2E")" --trust-first-use --json | jq -e '.host.name == "other"'
+    creel host rm other
 }
 
 @test "a fingerprint is enough to pin" {

@@ -116,4 +116,5 @@ def main(argv):
     print(document(doc, body, argv[3]))
 
 
-main(sys.argv)
+if __name__ == "__main__":
+    main(sys.argv)
