@@ -80,6 +80,12 @@ static const struct jail_op base_ops[] = {
     FROM_HOST("etc/ld.so.cache"),
     FROM_HOST("etc/localtime"),
     FROM_HOST("etc/services"),
+    FROM_HOST("etc/mime.types"),
+    FROM_HOST("etc/fonts"),
+    /* Debian's Java keeps what it cannot start without in /etc. */
+    FROM_HOST("etc/java-11-openjdk"),
+    FROM_HOST("etc/java-17-openjdk"),
+    FROM_HOST("etc/java-21-openjdk"),
     FROM_HOST("etc/protocols"),
 
     DIR("proc", 0755),
