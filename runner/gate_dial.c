@@ -154,9 +154,9 @@ void gate_conn_dialled(struct gate_conn *c)
         gate_flow_begin(c);
     } else if (more) { /* the client did not wait for our answer */
         if (c->phase == PHASE_HEAD)
-            gate_http_read(c);
+            gate_http_take(c);
         else
-            gate_hello_read(c);
+            gate_hello_take(c);
     }
 }
 

@@ -21,13 +21,10 @@ int gate_hello_judge(struct gate_conn *c)
     return -1;
 }
 
-void gate_hello_read(struct gate_conn *c)
+void gate_hello_take(struct gate_conn *c)
 {
-    ssize_t n = gate_conn_fill(c, CLIENT_HELLO_BYTES);
-    if (n < 0)
-        return;
     int r = gate_hello_judge(c);
-    if (r == 0 && n == 0) {
+    if (r == 0 && c->jail.eof) {
         gate_conn_end(c);
     } else if (r > 0) {
         c->hello = HELLO_NONE;
@@ -36,4 +33,10 @@ void gate_hello_read(struct gate_conn *c)
         else
             gate_dial(c);
     }
+}
+
+void gate_hello_read(struct gate_conn *c)
+{
+    if (gate_conn_fill(c, CLIENT_HELLO_BYTES) >= 0)
+        gate_hello_take(c);
 }

@@ -256,28 +256,29 @@ static bool take_head(struct gate_conn *c, const struct http_head *h)
     return h->connect ? c->connect : take_request(c, h);
 }
 
-void gate_http_read(struct gate_conn *c)
+void gate_http_take(struct gate_conn *c)
 {
     struct http_head h;
     const char *why = "";
     size_t used;
-    ssize_t n = gate_conn_fill(c, HTTP_HEAD_BYTES + 1);
-    if (n < 0)
-        return;
     int r = http_head_parse(c->in.data, c->in.len, &h, &used, &why);
-    if (r == 0 && n == 0) {
+    if (r == 0 && c->jail.eof) {
         gate_conn_end(c);
     } else if (r < 0) {
         if (!c->name[0])
             asked_for(&c->in, c->name);
         gate_conn_deny(c, 400, EGRESS_REFUSED, "%s", why);
-    } else if (r > 0) {
-        if (!take_head(c, &h))
-            return;
+    } else if (r > 0 && take_head(c, &h)) {
         buf_drop(&c->in, used);
         if (c->net.fd >= 0)
             gate_flow_begin(c);
         else
             gate_dial(c);
     }
+}
+
+void gate_http_read(struct gate_conn *c)
+{
+    if (gate_conn_fill(c, HTTP_HEAD_BYTES + 1) >= 0)
+        gate_http_take(c);
 }

@@ -164,6 +164,7 @@ ssize_t gate_conn_fill(struct gate_conn *c, size_t max);
 
 /* gate_http.c */
 void gate_http_read(struct gate_conn *c);
+void gate_http_take(struct gate_conn *c); /* judges what is in c->in */
 /* An answer with a text for a person and for an agent; then the connection lingers. */
 void gate_http_answer(struct gate_conn *c, int status, enum egress_verdict v, const char *why);
 /* How many of bytes[0..n) belong to the request; -1 when they make no sense. */
@@ -171,6 +172,7 @@ long gate_http_follow(struct gate_conn *c, const void *bytes, size_t n);
 
 /* gate_hello.c */
 void gate_hello_read(struct gate_conn *c);
+void gate_hello_take(struct gate_conn *c); /* judges what is in c->in */
 /* Judges c->in. 1: it is c->name's; 0: more is needed; -1: denied, the connection is ending. */
 int gate_hello_judge(struct gate_conn *c);
 
