@@ -128,13 +128,20 @@ static void receipt_fill(const struct attempt *a, const struct warden_wiped *w, 
     snprintf(r->note, sizeof r->note,
              "This is the runner's word, evidence but no proof; only the provider's deletion of "
              "the host "
-             "is proof. %s",
+             "is proof. %s%s",
              r->memory_cleared ? "The kernel clears memory when it is freed."
-                               : "Freed memory was not cleared (boot with init_on_free=1).");
+                               : "Freed memory was not cleared (boot with init_on_free=1).",
+             a->owner->warden->facts.swaps
+                 ? " Swap is on, and no control group kept the task's memory out of it."
+                 : "");
     item(r, "processes", ok && w->processes,
          "killed; none of the attempt's processes is left, checked by the warden");
-    item(r, "work tree", ok && w->disk,
-         "the attempt's own file system was unmounted with source, work tree and patch on it");
+    item(
+        r, "work tree", ok && w->disk,
+        w->encrypted
+            ? "the attempt's own disk, with source, work tree and patch, was encrypted; the kernel "
+              "forgot its key: mapping and loop device are gone, and its file never had a name"
+            : "the attempt's own file system was unmounted with source, work tree and patch on it");
     item(r, "control group", ok && w->cgroup, "removed, or there was none");
     snprintf(
         network, sizeof network,

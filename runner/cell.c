@@ -346,6 +346,7 @@ struct warden_wiped cell_close(struct cell *c)
      * namespace of anybody. */
     w.network = w.processes;
     /* No watch: the disk was never handed over, and died with the keeper's namespace. */
+    w.encrypted = c->on_image;
     if (c->on_image)
         w.disk = disk_image_destroy(&c->image, GONE_MS);
     else

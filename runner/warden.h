@@ -44,6 +44,7 @@ struct warden_facts {
     uint32_t unenforceable; /* LIMIT_BIT()s */
     uint8_t rooted, memory_cleared;
     char why[201];       /* why those are unenforceable and what to do */
+    uint8_t swaps;       /* a task's memory may be written to the host's swap */
     uint8_t disk_images; /* disks that do not fit in an attempt's memory are encrypted images */
     char disks_why[201]; /* why not */
 };
@@ -55,6 +56,7 @@ struct warden_usage {
 
 struct warden_wiped {
     uint8_t processes, disk, cgroup, network; /* 1: gone, and checked */
+    uint8_t encrypted; /* the disk was an image, whose key went with its mapping */
 };
 
 struct warden_reply {

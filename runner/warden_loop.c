@@ -49,6 +49,20 @@ static bool memory_cleared(void)
     return cleared;
 }
 
+/* A cgroup keeps an attempt's memory out of swap (memory.swap.max); without one nothing does. */
+static bool may_swap(const struct warden *w)
+{
+    struct err ignored = ERR_INIT;
+    struct buf text;
+    buf_init(&text, CMDLINE_MAX);
+    /* One line of headings, then one a device. A list that cannot be read may be anything. */
+    int rc = w->cgroups.dir >= 0 ? 0 : file_read(AT_FDCWD, "/proc/swaps", &text, &ignored);
+    const char *first = rc == 0 ? strchr(buf_str(&text), '\n') : NULL;
+    bool may = rc < 0 || (first && first[1]);
+    buf_done(&text);
+    return may;
+}
+
 unsigned warden_unenforceable(const struct warden *w)
 {
     return w->cgroups.dir < 0 ? CGROUP_LIMITS : 0;
@@ -62,6 +76,7 @@ static int on_facts(struct turn *t, struct err *err)
     f->unenforceable = warden_unenforceable(t->w);
     f->rooted = t->w->rooted;
     f->memory_cleared = memory_cleared();
+    f->swaps = may_swap(t->w);
     snprintf(f->why, sizeof f->why, "%s", t->w->cgroups.why);
     f->disk_images = t->w->disks.dir >= 0;
     snprintf(f->disks_why, sizeof f->disks_why, "%s", t->w->disks.why);
