@@ -143,6 +143,11 @@ const struct seccomp_group seccomp_nested[] = {
     {                              \
         (n), SECCOMP_ABOVE, (x), 0 \
     }
+/* The kind of socket, without the flags that stand in the same argument. */
+#define KIND(x)                 \
+    {                           \
+        1, SECCOMP_IS, (x), 0xf \
+    }
 #define DENY(name, ...)  .call = (name), .answer = EPERM, .tests = {__VA_ARGS__}
 #define GRANT(name, ...) .call = (name), .answer = SECCOMP_GRANT, .tests = {__VA_ARGS__}
 #define DONE(name, ...)  .call = (name), .answer = 0, .tests = {__VA_ARGS__}
@@ -218,6 +223,11 @@ const struct seccomp_rule seccomp_rules[] = {
     {INTERNET(AF_INET6, MPTCP)},
     {DENY("socket", WHOLE(0, AF_NETLINK), NOT(2, 0)),
      .why = "netfilter, audit, crypto and the like"},
+    /* The kernel makes an AF_PACKET socket of the second, whatever the family says. Root of a nested
+     * namespace has the capability for all three. */
+    {DENY("socket", INT(0, AF_INET), KIND(SOCK_RAW)), .why = "raw packets"},
+    {DENY("socket", INT(0, AF_INET), KIND(SOCK_PACKET))},
+    {DENY("socket", INT(0, AF_INET6), KIND(SOCK_RAW))},
     {DENY("socket", WHOLE(0, AF_UNSPEC)), .why = "other families: large kernel surface"},
     {DENY("socket", WHOLE(0, AF_AX25))},
     {DENY("socket", WHOLE(0, AF_IPX))},

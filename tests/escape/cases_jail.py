@@ -75,6 +75,27 @@ def ends_well(attempt, line):
     return line
 
 
+# What root of a namespace of one's own may do there: none of it reaches out of the jail.
+OWN = {"list-processes", "proc-first", "proc-first-write", "arguments", "become-root", "pid-reuse", "mount", "mount-bind",
+       "umount", "pivot-chroot", "climb", "unshare", "clone-namespaces", "capabilities", "interface"}
+
+
+@case("nested-root")
+def nested_root(world):
+    """A policy may allow user namespaces, for agents that bring a sandbox. Its root is root of nothing else."""
+    seen = []
+    inner = "unshare -Ur --mount --net --ipc --uts --pid --fork --mount-proc bin/attack --batch 2 " + " ".join(HARMLESS)
+    attempt = world.run("sh", "-c", inner, flags=["--nested-userns"], during=lambda: seen.extend(world.complaints()))
+    seen += world.complaints(attempt.id)
+    won = {n for n in HARMLESS if attempt.verdict(n) and not attempt.verdict(n)[0]}
+    if won - OWN:
+        seen.append("got: " + "; ".join("%s: %s" % (n, attempt.verdict(n)[1]) for n in sorted(won - OWN)))
+    if len([n for n in HARMLESS if attempt.verdict(n)]) < len(HARMLESS) or not won:
+        seen.append("not all was tried: " + attempt.said())
+    yield judge("nested-root", "all of them again as root of nested namespaces, which a policy may allow",
+                "%d of %d work, inside of those namespaces only; on the host nothing" % (len(won), len(HARMLESS)), "; ".join(seen))
+
+
 @case("kill-all")
 def kill_all(world):
     yield ends_well(*alone(world, "kill-all"))

@@ -26,7 +26,10 @@ static void packet(char **args)
     filtered(socket(AF_PACKET, SOCK_RAW, 0x0300), "AF_PACKET");
     filtered(syscall(SYS_socket, (1ul << 32) | AF_PACKET, SOCK_RAW, 0x0300),
              "AF_PACKET, a high bit");
-    blocked("socket(AF_PACKET): %s", strerror(errno));
+    /* An old way to say the same, by a family that is allowed. */
+    filtered(socket(AF_INET, SOCK_PACKET, 0), "SOCK_PACKET");
+    filtered(socket(AF_INET, SOCK_PACKET | SOCK_CLOEXEC, 0), "SOCK_PACKET with a flag");
+    blocked("socket(AF_PACKET), SOCK_PACKET of AF_INET: %s", strerror(errno));
 }
 
 static void vsock(char **args)
