@@ -83,9 +83,10 @@ static int tell(const struct approve_opts *o, const struct task_row *t, bool was
     return rc;
 }
 
-static int decide(const struct approve_opts *o, const struct paths *p, struct store *s,
-                  const struct task_row *t, struct err *err)
+static int decide(void *opts, const struct paths *p, struct store *s, const struct task_row *t,
+                  struct err *err)
 {
+    const struct approve_opts *o = opts;
     bool was_there = false;
     int rc = may(p, t, err);
     if (rc < 0) {
@@ -105,23 +106,7 @@ static int decide(const struct approve_opts *o, const struct paths *p, struct st
 
 static int approve(struct cli *cli, void *opts, char **args, size_t nargs, struct err *err)
 {
-    struct paths p = {.rootfd = -1};
-    struct store *s = NULL;
-    struct task_row t;
-    int rc = cli_nargs(nargs, 1, "approve ID", err);
-    if (rc == 0) {
-        rc = cli_open(cli, &p, &s, err);
-    }
-    if (rc < 0) {
-        return rc;
-    }
-    rc = store_task_get(s, args[0], &t, err);
-    if (rc == 0) {
-        rc = decide(opts, &p, s, &t, err);
-        task_row_done(&t);
-    }
-    cli_close(&p, s);
-    return rc;
+    return cli_with_task(cli, args, nargs, "approve ID", decide, opts, err);
 }
 
 const struct cmd cmd_approve = {

@@ -3,10 +3,12 @@
 #include "controller/cli/verbs.h"
 #include "controller/engine.h"
 
-static int wish(const struct paths *p, struct store *s, const struct task_row *t, struct err *err)
+static int wish(void *arg, const struct paths *p, struct store *s, const struct task_row *t,
+                struct err *err)
 {
     int fd, rc;
 
+    (void)arg;
     if (task_state_final((enum task_state)t->state)) {
         cli_say("task %s has ended already: %s", t->id, task_state_names[t->state]);
         return 0;
@@ -24,22 +26,7 @@ static int wish(const struct paths *p, struct store *s, const struct task_row *t
 
 static int cancel(struct cli *cli, void *opts, char **args, size_t nargs, struct err *err)
 {
-    struct paths p = {.rootfd = -1};
-    struct store *s = NULL;
-    struct task_row t;
-    int rc = cli_nargs(nargs, 1, "cancel ID", err);
-
-    (void)opts;
-    rc = rc < 0 ? rc : cli_open(cli, &p, &s, err);
-    if (rc < 0)
-        return rc;
-    rc = store_task_get(s, args[0], &t, err);
-    if (rc == 0) {
-        rc = wish(&p, s, &t, err);
-        task_row_done(&t);
-    }
-    cli_close(&p, s);
-    return rc;
+    return cli_with_task(cli, args, nargs, "cancel ID", wish, opts, err);
 }
 
 const struct cmd cmd_cancel = {

@@ -34,6 +34,26 @@ void cli_close(struct paths *paths, struct store *store)
         paths_close(paths);
 }
 
+int cli_with_task(struct cli *cli, char **args, size_t nargs, const char *usage, cli_task_cb *act,
+                  void *arg, struct err *err)
+{
+    struct paths p = {.rootfd = -1};
+    struct store *s = NULL;
+    struct task_row t;
+    int rc = cli_nargs(nargs, 1, usage, err);
+
+    rc = rc < 0 ? rc : cli_open(cli, &p, &s, err);
+    if (rc < 0)
+        return rc;
+    rc = store_task_get(s, args[0], &t, err);
+    if (rc == 0) {
+        rc = act(arg, &p, s, &t, err);
+        task_row_done(&t);
+    }
+    cli_close(&p, s);
+    return rc;
+}
+
 int cli_out(const struct buf *b, struct err *err)
 {
     if (b->failed)

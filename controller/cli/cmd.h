@@ -40,6 +40,12 @@ int cmd_overview(struct err *err);
 
 /* Opens state directory and store for a verb that needs both. */
 int cli_open(struct cli *cli, struct paths *paths, struct store **store, struct err *err);
+/* A verb about one task: opens both, finds the task that the one argument names, calls `act`, closes.
+ * `usage` is said when there is not exactly one argument. */
+typedef int cli_task_cb(void *arg, const struct paths *p, struct store *s, const struct task_row *t,
+                        struct err *err);
+int cli_with_task(struct cli *cli, char **args, size_t nargs, const char *usage, cli_task_cb *act,
+                  void *arg, struct err *err);
 /* Closes both; safe after a failed cli_open when they were zeroed (rootfd < 0 or 0, store NULL). */
 void cli_close(struct paths *paths, struct store *store);
 

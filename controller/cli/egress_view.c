@@ -95,15 +95,19 @@ static void totals(const struct result *r, struct buf *b)
     buf_addc(b, '\n');
 }
 
-static void hit_lines(const struct result *r, const char *before, struct buf *b)
+static void hit_lines(const struct result *r, const char *before, const char *said, struct buf *b)
 {
     const struct limit_hit *hits = r->hits.items;
+    struct buf words;
 
+    buf_init(&words, 512);
     for (size_t i = 0; i < r->hits.n; i++) {
-        buf_adds(b, before);
-        limit_hit_words(&hits[i], &r->policy, b);
-        buf_addc(b, '\n');
+        buf_clear(&words);
+        limit_hit_words(&hits[i], &r->policy, &words);
+        if (!strstr(said, buf_str(&words)))
+            buf_addf(b, "%s%s\n", before, buf_str(&words));
     }
+    buf_done(&words);
 }
 
 void egress_table(const struct result *r, struct buf *b)
@@ -117,16 +121,16 @@ void egress_table(const struct result *r, struct buf *b)
     }
     buf_adds(b, "total    ");
     totals(r, b);
-    hit_lines(r, "limit    ", b);
+    hit_lines(r, "limit    ", "", b);
 }
 
 /* ---- summary ---- */
 
-void egress_summary(const struct result *r, const char *id, struct buf *b)
+void egress_summary(const struct result *r, const char *id, const char *said, struct buf *b)
 {
     size_t denied = 0;
 
-    hit_lines(r, "  LIMIT     ", b);
+    hit_lines(r, "  LIMIT     ", said, b);
     if (r->egress.n == 0 && r->conns == 0 && r->dns == 0)
         return;
     buf_adds(b, "  network   ");

@@ -11,9 +11,9 @@
 bool egress_allow(const struct egress_entry *e, struct buf *b);
 /* The whole table, with totals and limits met. */
 void egress_table(const struct result *r, struct buf *b);
-/* A few lines: totals, the first names denied with what would allow them, limits met. Nothing when
- * nothing was asked of the gate and no limit met. */
-void egress_summary(const struct result *r, const char *id, struct buf *b);
+/* A few lines: totals, the first names denied with what would allow them, limits met but for those that
+ * `said` has in the same words. Nothing when nothing was asked of the gate and no limit met. */
+void egress_summary(const struct result *r, const char *id, const char *said, struct buf *b);
 /* The members "egress" and "hits". */
 void egress_json(const struct result *r, struct buf *b);
 

@@ -13,9 +13,10 @@ static const struct opt options[] = {
     {.name = NULL},
 };
 
-static int decide(const struct reject_opts *o, const struct paths *p, struct store *s,
-                  const struct task_row *t, struct err *err)
+static int decide(void *opts, const struct paths *p, struct store *s, const struct task_row *t,
+                  struct err *err)
 {
+    const struct reject_opts *o = opts;
     char dir[PATH_MAX];
     struct buf b;
     int rc = paths_task(p, t->id, "", dir, err);
@@ -43,23 +44,7 @@ static int decide(const struct reject_opts *o, const struct paths *p, struct sto
 
 static int reject(struct cli *cli, void *opts, char **args, size_t nargs, struct err *err)
 {
-    struct paths p = {.rootfd = -1};
-    struct store *s = NULL;
-    struct task_row t;
-    int rc = cli_nargs(nargs, 1, "reject ID", err);
-    if (rc == 0) {
-        rc = cli_open(cli, &p, &s, err);
-    }
-    if (rc < 0) {
-        return rc;
-    }
-    rc = store_task_get(s, args[0], &t, err);
-    if (rc == 0) {
-        rc = decide(opts, &p, s, &t, err);
-        task_row_done(&t);
-    }
-    cli_close(&p, s);
-    return rc;
+    return cli_with_task(cli, args, nargs, "reject ID", decide, opts, err);
 }
 
 const struct cmd cmd_reject = {

@@ -188,14 +188,11 @@ static void result_text(const struct report *r, struct buf *b)
             buf_addf(b, ", commit %.12s on the base", r->row->commit);
         buf_addc(b, '\n');
     }
-    egress_summary(res, r->row->id, b);
+    egress_summary(res, r->row->id, r->row->reason, b);
     if (res->cache[0])
         buf_addf(b, "  cache     kept as %.12s\n", res->cache);
-    if (res->log_dropped_bytes) {
-        buf_adds(b, "  log       cut at its limit: ");
-        size_text(res->log_dropped_bytes, b);
-        buf_adds(b, " not kept\n");
-    }
+    else if (res->policy.cache_keep)
+        buf_adds(b, "  cache     nothing of it was kept\n");
     if (res->unenforced) {
         buf_adds(b, "  NOT ENFORCED on this host: ");
         limit_list(res->unenforced, b);

@@ -179,9 +179,10 @@ static int egress(const struct show_opts *o, const struct paths *p, struct store
     return rc;
 }
 
-static int print(const struct show_opts *o, const struct paths *p, struct store *s,
-                 const struct task_row *t, struct err *err)
+static int print(void *opts, const struct paths *p, struct store *s, const struct task_row *t,
+                 struct err *err)
 {
+    const struct show_opts *o = opts;
     struct buf b;
     int rc;
 
@@ -208,24 +209,10 @@ static int print(const struct show_opts *o, const struct paths *p, struct store 
 static int show(struct cli *cli, void *opts, char **args, size_t nargs, struct err *err)
 {
     const struct show_opts *o = opts;
-    struct paths p = {.rootfd = -1};
-    struct store *s = NULL;
-    struct task_row t;
-    int rc = cli_nargs(nargs, 1, "show ID", err);
 
-    if (rc == 0 &&
-        (o->json || o->egress) + o->envelope + o->sshsig + o->payload + o->result + o->receipt > 1)
-        rc = err_set(err, ERR_USAGE, "show one thing at a time");
-    rc = rc < 0 ? rc : cli_open(cli, &p, &s, err);
-    if (rc < 0)
-        return rc;
-    rc = store_task_get(s, args[0], &t, err);
-    if (rc == 0) {
-        rc = print(o, &p, s, &t, err);
-        task_row_done(&t);
-    }
-    cli_close(&p, s);
-    return rc;
+    if ((o->json || o->egress) + o->envelope + o->sshsig + o->payload + o->result + o->receipt > 1)
+        return err_set(err, ERR_USAGE, "show one thing at a time");
+    return cli_with_task(cli, args, nargs, "show ID", print, opts, err);
 }
 
 const struct cmd cmd_show = {

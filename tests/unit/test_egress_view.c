@@ -70,14 +70,34 @@ static void summary(void **state)
     for (int i = 0; i < 3; i++)
         sample_egress(&r, "more.example", 443, EGRESS_DENIED, "x");
     buf_init(&b, 1u << 20);
-    egress_summary(&r, "ID", &b);
+    egress_summary(&r, "ID", "", &b);
     assert_string_equal(buf_str(&b), want);
     result_done(&r);
     buf_clear(&b);
     r = (struct result){0}; /* nothing was asked for: nothing is said */
-    egress_summary(&r, "ID", &b);
+    egress_summary(&r, "ID", "", &b);
     assert_int_equal(b.len, 0);
     buf_done(&b);
+}
+
+static void what_was_said_is_not_said_again(void **state)
+{
+    static const char reason[] =
+        "memory limit 2 GiB reached, peak 2 GiB, 1 process group killed; x";
+    struct limit_hit *h;
+    struct result r = {0};
+    struct buf b;
+
+    policy_init(&r.policy);
+    h = json_list_push(&r.hits, &limit_hit_shape);
+    *h = (struct limit_hit){.limit = LIMIT_MEM, .peak = 2ull << 30, .count = 1};
+    h = json_list_push(&r.hits, &limit_hit_shape);
+    *h = (struct limit_hit){.limit = LIMIT_LOG, .count = 5};
+    buf_init(&b, 1u << 20);
+    egress_summary(&r, "ID", reason, &b);
+    assert_string_equal(buf_str(&b), "  LIMIT     log limit 64 MiB reached, 5 B dropped\n");
+    buf_done(&b);
+    result_done(&r);
 }
 
 static void json(void **state)
@@ -137,6 +157,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(table),
         cmocka_unit_test(summary),
+        cmocka_unit_test(what_was_said_is_not_said_again),
         cmocka_unit_test(json),
         cmocka_unit_test(only_names_make_flags),
     };
