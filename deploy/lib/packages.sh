@@ -7,6 +7,7 @@ PACKAGES_BUILD="gcc libc6-dev meson ninja-build pkg-config git libcjson-dev libc
 PACKAGES_RUN="git openssh-client openssh-server perl-base procps util-linux"
 PACKAGES_TEST="bats bubblewrap jq openssl python3 sqlite3"
 PACKAGES_NET="nginx-light fcgiwrap iproute2 curl wget openssl python3 util-linux"
+PACKAGES_BENCH="iproute2 tinyproxy-bin"
 PACKAGES_TIDY="clang clang-format clang-tidy cppcheck shellcheck"
 PACKAGES_FUZZ="clang"
 PACKAGES_VPS="qemu-system-x86 qemu-utils mmdebstrap e2fsprogs kmod cpio lz4 zstd xz-utils"

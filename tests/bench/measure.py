@@ -171,7 +171,21 @@ def memory():
     print(flush=True)
 
 
-ROWS = {"a": cold, "b": warm, "c": jail, "d": log, "e": source, "f": memory}
+def gate():
+    if not os.path.exists(BIN + "/tests/bench/gate_bench"):
+        print("(g) left out: %s/tests/bench/gate_bench is not built" % BIN)
+        return
+    out = subprocess.run(["bash", os.path.dirname(os.path.abspath(__file__)) + "/gate", BIN, "5"], check=True,
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True).stdout
+    rows = {}
+    for kind, ours, theirs in (line.split() for line in out.splitlines()):
+        rows.setdefault(kind, []).append((float(ours), float(theirs)))
+    us = lambda ms: [x * 1000 for x in ms]
+    row("(g) egress gate, CONNECT until its 200 : tinyproxy", *map(us, zip(*rows["connect"])), 1.5, "us")
+    row("(h) egress gate, download of 1 GiB : tinyproxy", *zip(*rows["pull"]), 1.0, "MiB/s", True)
+
+
+ROWS = {"a": cold, "b": warm, "c": jail, "d": log, "e": source, "f": memory, "g": gate}
 
 
 def main(wanted):

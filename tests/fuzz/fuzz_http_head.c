@@ -31,7 +31,7 @@ static bool is(struct http_span s, const char *text)
 
 static bool same(struct http_span a, struct http_span b)
 {
-    return a.n == b.n && memcmp(a.p, b.p, a.n) == 0;
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
 /* Lines that begin with "name:", whatever their case, by a reader that knows nothing else. */

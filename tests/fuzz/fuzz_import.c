@@ -139,6 +139,7 @@ static void make_bed(struct bed *b)
     for (int level = GIT_CONFIG_LEVEL_PROGRAMDATA; level <= GIT_CONFIG_LEVEL_GLOBAL; level++)
         MUST(git_libgit2_opts(GIT_OPT_SET_SEARCH_PATH, level, "") == 0);
     MUST(git_libgit2_opts(GIT_OPT_SET_OWNER_VALIDATION, 0) == 0);
+    MUST(git_libgit2_opts(GIT_OPT_SET_PACK_MAX_OBJECTS, (size_t)IMPORT_OBJECTS_MAX) == 0);
     snprintf(b->dir, sizeof b->dir, "/tmp/creel-fuzz-import.%ld", (long)getpid());
     MUST(mkdir(b->dir, 0700) == 0 && atexit(remove_bed) == 0);
     path(b, "quarantine.git", name);
