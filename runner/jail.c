@@ -1,5 +1,5 @@
-/* Prepares one phase's jail from the keeper, and builds it from inside: mounts, pivot, drop. The keeper
- * has moved into the jail's network namespace before (net.c).
+/* Prepares one phase's jail from the keeper, and builds it from inside: mounts, pivot, drop. Its
+ * network is made by the keeper at the same time (net.c).
  * Everything up to jail_init happens before any program of a task runs in it. */
 #include "runner/jail.h"
 
@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,6 +26,8 @@
 #include "runner/sys.h"
 
 #define EXIT_NOT_MADE 125
+#define OWN_MOUNTS    "/proc/self/ns/mnt"
+#define OWN_NETWORK   "/proc/self/ns/net"
 #define PIPE_BYTES    (256 << 10) /* fewer turns of the loop at a flood of output */
 
 static int build_tree(enum warden_phase phase, const struct jail_kind *kind, struct err *err)
@@ -48,6 +51,22 @@ static int build_tree(enum warden_phase phase, const struct jail_kind *kind, str
     return rc;
 }
 
+/* The network namespace comes from the keeper, who made it meanwhile. */
+static int join_network(int from, struct err *err)
+{
+    char byte;
+    int fds[FDPASS_MAX], rc;
+    size_t n = 0;
+    rc = fdpass_recv(from, &byte, sizeof byte, fds, &n, err);
+    if (rc < 0)
+        return rc;
+    rc = n == 1 && setns(fds[0], CLONE_NEWNET) == 0
+             ? 0
+             : err_errno(err, ERR_FAIL, "the jail cannot enter its network");
+    fds_close(fds, n);
+    return rc;
+}
+
 /* 0, 1, 2 are the phase's own; nothing else but what `keep` names survives. */
 static int take_stdio(int input, const int pipes[static JAIL_PIPES], int tool, struct err *err)
 {
@@ -59,7 +78,8 @@ static int take_stdio(int input, const int pipes[static JAIL_PIPES], int tool, s
     return 0;
 }
 
-static int build(const struct jail_spec *spec, const int pipes[static JAIL_PIPES], struct err *err)
+static int build(const struct jail_spec *spec, const int pipes[static JAIL_PIPES], int net,
+                 struct err *err)
 {
     /* Should the keeper die, the pid namespace they both are in dies; this is a second string. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -68,6 +88,8 @@ static int build(const struct jail_spec *spec, const int pipes[static JAIL_PIPES
     if (unshare(CLONE_NEWCGROUP) < 0 && errno != EINVAL)
         return err_errno(err, ERR_FAIL, "no cgroup namespace");
     int rc = build_tree(spec->phase, spec->kind, err);
+    if (rc == 0)
+        rc = join_network(net, err);
     if (rc == 0)
         rc = take_stdio(spec->input, pipes, spec->tool, err);
     if (rc < 0)
@@ -78,11 +100,11 @@ static int build(const struct jail_spec *spec, const int pipes[static JAIL_PIPES
 }
 
 static void __attribute__((noreturn))
-jail_main(const struct jail_spec *spec, const int pipes[static JAIL_PIPES],
+jail_main(const struct jail_spec *spec, const int pipes[static JAIL_PIPES], int net,
           struct jail_report *report)
 {
     struct err err = ERR_INIT;
-    int rc = build(spec, pipes, &err);
+    int rc = build(spec, pipes, net, &err);
     if (rc < 0) {
         report->code = -rc;
         memcpy(report->detail, err.msg, sizeof report->detail - 1);
@@ -106,8 +128,7 @@ static int make_pipe(int *ret_read, int *ret_write)
 static pid_t clone_jail(const struct jail_spec *spec, int *ret_pidfd)
 {
     struct clone_args args = {
-        .flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC |
-                 CLONE_NEWUTS,
+        .flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS,
         .pidfd = (uintptr_t)ret_pidfd,
         .exit_signal = SIGCHLD,
     };
@@ -118,9 +139,27 @@ static pid_t clone_jail(const struct jail_spec *spec, int *ret_pidfd)
     return sys_clone3(&args);
 }
 
+/* The first process begins in a mount namespace that the caller makes, holds and leaves again. What the
+ * process does to its root in the meantime (pivot_root moves everybody's) is undone by going back. */
+static int clone_in_mounts(const struct jail_spec *spec, struct jail *j,
+                           const int pipes[static JAIL_PIPES], int net, struct err *err)
+{
+    if (unshare(CLONE_NEWNS) < 0)
+        return err_errno(err, ERR_FAIL, "the jail's mounts cannot be made");
+    j->mounts = open(OWN_MOUNTS, O_RDONLY | O_CLOEXEC);
+    if (j->mounts >= 0)
+        j->pid = clone_jail(spec, &j->pidfd);
+    if (j->pid == 0)
+        jail_main(spec, pipes, net, j->report);
+    int rc = j->pid < 0 ? err_errno(err, ERR_FAIL, "the jail's namespaces cannot be made") : 0;
+    if (setns(spec->room, CLONE_NEWNS) < 0) /* nothing of ours can be found any more */
+        _exit(ERR_FAIL);
+    return rc;
+}
+
 int jail_prepare(const struct jail_spec *spec, struct jail *out, struct err *err)
 {
-    int rc = 0, writes[JAIL_PIPES] = {-1, -1, -1};
+    int rc = 0, writes[JAIL_PIPES] = {-1, -1, -1}, net[2] = {-1, -1};
     struct jail j = JAIL_NONE;
     int npipes = spec->phase == WARDEN_RUN ? JAIL_PIPES : JAIL_STATUS;
     j.report =
@@ -129,23 +168,34 @@ int jail_prepare(const struct jail_spec *spec, struct jail *out, struct err *err
         return err_errno(err, ERR_FAIL, "no memory for a jail");
     for (int i = 0; rc == 0 && i < npipes; i++)
         rc = make_pipe(&j.pipes[i], &writes[i]);
-    if (rc < 0) {
+    if (rc < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, net) < 0)
         rc = err_errno(err, ERR_FAIL, "the jail's pipes cannot be made");
-    } else {
-        j.pid = clone_jail(spec, &j.pidfd);
-        if (j.pid == 0)
-            jail_main(spec, writes, j.report);
-        if (j.pid < 0)
-            rc = err_errno(err, ERR_FAIL, "the jail's namespaces cannot be made");
-    }
+    else
+        rc = clone_in_mounts(spec, &j, writes, net[1], err);
+    j.net = net[0];
+    fd_close(&net[1]);
     fds_close(writes, JAIL_PIPES);
     if (rc < 0) {
         fds_close(j.pipes, JAIL_PIPES);
+        fd_close(&j.net);
+        fd_close(&j.mounts);
         munmap(j.report, sizeof *j.report);
         return rc;
     }
     *out = j;
     return 0;
+}
+
+int jail_enter(struct jail *j, struct err *err)
+{
+    int rc, net = open(OWN_NETWORK, O_RDONLY | O_CLOEXEC);
+    if (net < 0)
+        rc = err_errno(err, ERR_FAIL, "the jail's network cannot be opened");
+    else
+        rc = fdpass_send(j->net, "", 1, &net, 1, err);
+    fd_close(&net);
+    fd_close(&j->net);
+    return rc;
 }
 
 void jail_go(struct jail *j, int ret_pipes[static JAIL_PIPES])
@@ -192,6 +242,14 @@ void jail_reap(struct jail *j, struct jail_end *ret)
     }
     munmap(j->report, sizeof *j->report);
     fds_close(j->pipes, JAIL_PIPES);
+    fd_close(&j->net);
     fd_close(&j->pidfd);
+    int mounts = j->mounts;
     *j = JAIL_NONE;
+    j->mounts = mounts;
+}
+
+void jail_done(struct jail *j)
+{
+    fd_close(&j->mounts);
 }

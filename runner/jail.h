@@ -30,6 +30,7 @@ struct jail_spec {
     const struct jail_kind *kind;
     const struct seccomp_filter *filter;
     int tool;    /* the tree tool, opened on the host */
+    int room;    /* the caller's own mount namespace */
     int cgroup;  /* the jail's cgroup, or -1 */
     int input;   /* the first process's stdin, or -1 for /dev/null */
     bool rooted; /* the user namespace maps a range, and its root makes the jail */
@@ -47,28 +48,36 @@ struct jail_report {
 
 struct jail {
     pid_t pid;
-    int pidfd;             /* owned */
+    int pidfd;  /* owned */
+    int mounts; /* owned; its mount namespace, which so lives on: it takes the kernel longer
+                            * to take down than the jail to end */
+    int net;    /* owned until jail_enter: where it waits for its network */
     int pipes[JAIL_PIPES]; /* owned until jail_go: read ends; status is -1 but in the run phase */
     struct jail_report *report;
     uint64_t started_us; /* when it went, 0 before */
 };
 
-#define JAIL_NONE ((struct jail){.pid = -1, .pidfd = -1, .pipes = {-1, -1, -1}})
+#define JAIL_NONE \
+    ((struct jail){.pid = -1, .pidfd = -1, .mounts = -1, .net = -1, .pipes = {-1, -1, -1}})
 
 struct jail_end {
     struct jail_report report;
     uint64_t wall_ms, cpu_ms; /* since it went */
 };
 
-/* Makes a phase's jail, in the caller's network namespace. That it could not be built shows when it is
- * reaped. */
+/* Makes a phase's jail, which builds itself but for its network. That it could not be built shows when
+ * it is reaped. */
 int jail_prepare(const struct jail_spec *spec, struct jail *out, struct err *err);
+/* Lets it enter the caller's network namespace, made while the jail was building. */
+int jail_enter(struct jail *j, struct err *err);
 /* Lets it begin. ret_pipes: the caller's. A jail that died before is as one that dies at once. */
 void jail_go(struct jail *j, int ret_pipes[static JAIL_PIPES]);
 /* Kills the jail's first process, and so all of it. Reaping is still due. */
 void jail_kill(const struct jail *j);
-/* Waits for the jail's end and releases `j`. */
+/* Waits for the jail's end and releases `j` but for its mounts. */
 void jail_reap(struct jail *j, struct jail_end *ret);
+/* Releases those too. */
+void jail_done(struct jail *j);
 
 /* The rest is for the jail's own files. */
 

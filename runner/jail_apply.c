@@ -109,19 +109,16 @@ out:
     return rc;
 }
 
-/* A covered file reads as empty, a covered directory as empty; both come from our own tree. */
+/* A covered file reads as empty, a covered directory as empty; both come from our own tree, which is
+ * read-only, and so is what is bound of it. There are many of these: one call each, from the tree's root. */
 static int hide(const struct jail_op *op, const struct jail_roots *at)
 {
     struct stat st;
     if (fstatat(at->jail, op->to, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 0 : -1;
-    struct jail_op cover = {
-        .kind = JAIL_BIND,
-        .to = op->to,
-        .source = JAIL_SELF,
-        .attr = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
-    };
-    return bind_at(&cover, at, S_ISDIR(st.st_mode) ? "var/empty" : "dev/null");
+    if (fchdir(at->jail) < 0)
+        return -1;
+    return sys_mount(S_ISDIR(st.st_mode) ? "var/empty" : "dev/null", op->to, NULL, MS_BIND, NULL);
 }
 
 static int apply_one(const struct jail_op *op, const struct jail_roots *at)

@@ -37,6 +37,7 @@ struct keeper {
     const struct keeper_setup *setup;
     const struct order *order;
     struct disk disk;
+    int room; /* our own mount namespace */
     uint64_t disk_bytes;
     bool bound;                  /* the order is there */
     struct err wrong;            /* what is wrong with it */
@@ -230,6 +231,7 @@ static void drop_jail(struct keeper *k, enum warden_phase phase)
         return;
     jail_kill(&k->jails[phase]);
     jail_reap(&k->jails[phase], &end);
+    jail_done(&k->jails[phase]);
     if (phase == WARDEN_RUN)
         close_doors(k);
 }
@@ -257,6 +259,7 @@ static int prepare(struct keeper *k, enum warden_phase phase, struct err *err)
         .order = k->order,
         .filter = s->cell->filter,
         .tool = s->cell->tool,
+        .room = k->room,
         .cgroup = s->cgroup[phase == WARDEN_RUN ? CGROUP_RUN : CGROUP_TOOL],
         .input = -1,
         .rooted = s->cell->rooted,
@@ -267,14 +270,17 @@ static int prepare(struct keeper *k, enum warden_phase phase, struct err *err)
     if (phase == WARDEN_CHECKOUT)
         rc = spec.input = disk_pack_open(&k->disk, err);
     if (rc >= 0)
-        rc = net_enter(err);
+        rc = jail_prepare(&spec, &k->jails[phase], err);
+    fd_close(&spec.input);
+    if (rc < 0)
+        return rc;
+    rc = net_enter(err);
     if (rc >= 0 && phase == WARDEN_RUN)
         rc = make_doors(k, err);
     if (rc >= 0)
-        rc = jail_prepare(&spec, &k->jails[phase], err);
-    fd_close(&spec.input);
-    if (rc < 0 && phase == WARDEN_RUN)
-        close_doors(k);
+        rc = jail_enter(&k->jails[phase], err);
+    if (rc < 0)
+        drop_jail(k, phase);
     return rc;
 }
 
@@ -292,9 +298,8 @@ static int have_jail(struct keeper *k, enum warden_phase phase, struct err *err)
         return err_set(err, ERR_FAIL, "a phase is running");
     if (!k->bound || k->wrong.code != ERR_NONE)
         return err_set(err, ERR_FAIL, "%s", k->bound ? k->wrong.msg : "the cell has no task");
-    if (died(&k->jails[phase]) ||
-        (phase == WARDEN_RUN && k->jails[phase].pid > 0 &&
-         (k->net != WARDEN_RUN || make_doors(k, &changed) < 0)))
+    if (died(&k->jails[phase]) || (phase == WARDEN_RUN && k->jails[phase].pid > 0 &&
+                                   (k->net != WARDEN_RUN || make_doors(k, &changed) < 0)))
         drop_jail(k, phase);
     return k->jails[phase].pid > 0 ? 0 : prepare(k, phase, err);
 }
@@ -348,6 +353,7 @@ static void end_phase(struct keeper *k)
     else if (phase == WARDEN_COLLECT && msg.exit == 0)
         rc = disk_patch_open(&k->disk, &patch, &err);
     answer(k, &msg, rc, &err, &patch, patch >= 0);
+    jail_done(&k->jails[phase]);
     fd_close(&patch);
 }
 
@@ -445,6 +451,8 @@ static int settle(struct keeper *k, struct err *err)
         rc = take_identity(s, err);
     if (rc == 0)
         rc = make_room(s, root, disk, &k->disk, err);
+    if (rc == 0 && (k->room = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC)) < 0)
+        rc = err_errno(err, ERR_FAIL, "the keeper cannot hold its mounts");
     fd_close(&root);
     fds_close(fds, nfds);
     /* Set after the change of ids, which clears it. */
@@ -460,6 +468,7 @@ void keeper_main(const struct keeper_setup *setup)
         .disk = DISK_NONE,
         .disk_bytes = setup->cell->task->policy.limits[LIMIT_DISK],
         .jails = {JAIL_NONE, JAIL_NONE, JAIL_NONE},
+        .room = -1,
         .running = NO_PHASE,
         .net = NO_PHASE,
     };
