@@ -35,7 +35,7 @@ planned()
 
 @test "wrong rules, caches and trust: exit 2, one clear line" {
     local rule
-    for rule in 127.0.0.1 example.org, '*.com' Example.org https://example.org example.org:0 localhost 'a b.org' npm,npm; do
+    for rule in 127.0.0.1 'example.org,' '*.com' Example.org https://example.org example.org:0 localhost 'a b.org' npm,npm; do
         exits 2 planned --egress "$rule" -- true
         one_line
         says egress
