@@ -19,7 +19,8 @@
 
 #define BYTES_PER_INODE 4096u
 #define INODES_MAX      (4u << 20)
-#define SYSTEMS         2          /* tmpfs of one attempt: the job's, and the patch's */
+#define INODES_FULL     8 /* fewer left than this: none, but for what we remove ourselves */
+#define SYSTEMS         2 /* tmpfs of one attempt: the job's, and the patch's */
 #define PATCH_MORE      (4u << 20) /* what a pack needs beside the bytes of its files */
 #define RESERVE         "reserve" /* a file without content that holds the patch's room in an image */
 
@@ -79,11 +80,14 @@ static int make_layout(int root, uid_t owner, gid_t group)
     return 0;
 }
 
+/* A disk without an inode left is as full as one without a byte, whatever its blocks say. */
 static uint64_t bytes_used(int root)
 {
     struct statfs st;
     if (fstatfs(root, &st) < 0)
         return 0;
+    if (st.f_files > 0 && st.f_ffree < INODES_FULL)
+        return (uint64_t)st.f_blocks * (uint64_t)st.f_bsize;
     return (uint64_t)(st.f_blocks - st.f_bfree) * (uint64_t)st.f_bsize;
 }
 

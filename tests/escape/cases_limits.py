@@ -82,7 +82,8 @@ def disk_fill(world):
 @case("disk-inodes")
 def disk_inodes(world):
     attempt, line = disk_case(world, "disk-inodes", 16)
-    yield line
+    yield line if not line.holds else \
+        ok(line.name, line.tried, told(world, attempt, "disk limit 16 MiB reached, peak 16 MiB") + ": " + line.stopped)
 
 
 @case("disk-sparse")
@@ -109,7 +110,7 @@ def memory(world):
             # Something else said no before memory did: that is told by the attack's own words.
             stopped = "%s, peak %d MiB" % (verdict[1], peak // MIB)
         else:
-            stopped = told(world, attempt, r"memory limit 64 MiB reached, peak \d+(\.\d+)? [KM]iB")
+            stopped = told(world, attempt, r"memory limit 64 MiB reached, peak 6[34](\.\d+)? MiB, 1 process group killed")
         yield judge(name, TABLE[name]["what"], stopped, "; ".join(complaints))
 
 
@@ -123,7 +124,7 @@ def forks(world):
             complaints.append("%d processes were there at once" % peak)
         if int(world.host("ps -e | wc -l")) > 200:
             complaints.append("the host has more than 200 processes")
-        stopped = told(world, attempt, "(process|pids) limit 40")
+        stopped = told(world, attempt, "process limit 40 reached, peak [0-9]+, [0-9]+ forks? refused")
         yield judge(name, TABLE[name]["what"], stopped, "; ".join(complaints))
 
 

@@ -160,6 +160,21 @@ static void room_for_patch(struct world *w, bool image)
     fd_close(&fd);
 }
 
+/* Out of inodes is full, and is said so, although hardly a byte is used. */
+static void inodes_are_counted(struct world *w, bool image)
+{
+    char name[32];
+    attach(w, BYTES, image);
+    for (int i = 0, fd = 0; fd >= 0; i++) {
+        snprintf(name, sizeof name, "task/%d", i);
+        fd = openat(w->disk.root, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd >= 0)
+            close(fd);
+    }
+    assert_int_equal(errno, ENOSPC);
+    assert_true(disk_used(&w->disk) + FULL_LESS >= BYTES);
+}
+
 /* Sizes that are only promised cost nothing, and promises over the limit are not made. */
 static void sparse_and_reserved(struct world *w, bool image)
 {
@@ -211,6 +226,18 @@ static void image_sparse(void **state)
 {
     need_images(*state);
     sparse_and_reserved(*state, true);
+}
+
+static void tmpfs_inodes(void **state)
+{
+    need_root();
+    inodes_are_counted(*state, false);
+}
+
+static void image_inodes(void **state)
+{
+    need_images(*state);
+    inodes_are_counted(*state, true);
 }
 
 static void image_sizes(void **state)
@@ -368,6 +395,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(choice), WORLD(tmpfs_limit),          WORLD(tmpfs_patch),
         WORLD(tmpfs_sparse),      WORLD(store_is_not_tricked), WORLD(image_limit),
+        WORLD(tmpfs_inodes),      WORLD(store_is_not_tricked), WORLD(image_limit),
+        WORLD(image_inodes),      WORLD(store_is_not_tricked), WORLD(image_limit),
         WORLD(image_patch),       WORLD(image_sparse),         WORLD(image_sizes),
         WORLD(many_entries),      WORLD(belongs_to_owner),     WORLD(open_file_is_not_gone),
         WORLD(crash_after_mount), WORLD(crash_while_making),   WORLD(no_room),
