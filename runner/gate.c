@@ -39,17 +39,23 @@ static struct egress_entry *entry_of(struct gate *g, const struct gate_event *e)
     return NULL;
 }
 
+static bool entries_grow(struct gate *g)
+{
+    size_t room = g->entries_room ? g->entries_room * 2 : 8;
+    if (room > RESULT_EGRESS_MAX)
+        return false;
+    struct egress_entry *entries = realloc(g->entries, room * sizeof *entries);
+    if (!entries)
+        return false;
+    g->entries = entries;
+    g->entries_room = room;
+    return true;
+}
+
 static struct egress_entry *entry_add(struct gate *g, const struct gate_event *e)
 {
-    size_t room = g->nentries ? g->nentries * 2 : 8;
-    if (g->nentries == RESULT_EGRESS_MAX)
+    if (g->nentries == g->entries_room && !entries_grow(g))
         return NULL;
-    if ((g->nentries & (g->nentries - 1)) == 0 && (g->nentries == 0 || g->nentries >= 8)) {
-        struct egress_entry *entries = realloc(g->entries, room * sizeof *entries);
-        if (!entries)
-            return NULL;
-        g->entries = entries;
-    }
     struct egress_entry *x = &g->entries[g->nentries++];
     *x = (struct egress_entry){.port = e->port, .verdict = (int)e->verdict};
     snprintf(x->name, sizeof x->name, "%s", e->name);
@@ -191,14 +197,23 @@ static void tick_start(struct gate *g)
     g->ticking = true;
 }
 
+/* Those who come now wait in the doors' backlogs: that is told once. */
+static void doors_full(struct gate *g)
+{
+    char why[GATE_WHY_SIZE];
+    doors_watch(g, false);
+    if (g->full_told)
+        return;
+    g->full_told = true;
+    snprintf(why, sizeof why, "%u connections are open; more wait until one ends", g->conns_max);
+    gate_record(g, &(struct gate_event){
+                       .verdict = EGRESS_LIMITED, .name = "(connections at once)", .why = why});
+}
+
 /* False: nobody more is there, or nobody more can be taken now. */
 static bool take_one(struct gate_listener *l)
 {
     struct gate *g = l->gate;
-    if (g->nconns >= g->conns_max) {
-        doors_watch(g, false);
-        return false;
-    }
     int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) {
         bool later = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
@@ -221,7 +236,11 @@ static void on_door(uv_poll_t *p, int status, int events)
         gate_dns_udp(l);
         return;
     }
-    for (int i = 0; i < ACCEPTS_A_TURN && take_one(l); i++)
+    if (l->gate->nconns >= l->gate->conns_max) {
+        doors_full(l->gate);
+        return;
+    }
+    for (int i = 0; i < ACCEPTS_A_TURN && l->gate->nconns < l->gate->conns_max && take_one(l); i++)
         ;
 }
 

@@ -320,6 +320,8 @@ void gate_conn_reset(struct gate_conn *c)
     const struct linger now = {.l_onoff = 1};
     if (c->jail.fd >= 0)
         (void)setsockopt(c->jail.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    if (c->net.fd >= 0)
+        (void)setsockopt(c->net.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
     gate_conn_end(c);
 }
 

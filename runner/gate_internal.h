@@ -112,7 +112,7 @@ struct gate {
     size_t ndoors;
     uv_timer_t tick;
     unsigned handles; /* doors, timer, connections: freed at 0 */
-    bool closing, ticking, full_said;
+    bool closing, ticking, full_told;
     struct gate_conn *conns, **conns_end;
     unsigned nconns, conns_max;
     struct gate_lookup *lookups; /* in flight */
@@ -123,7 +123,7 @@ struct gate {
     uint64_t conns_count, sent, received, dns;
     uint64_t conns_over, sent_over, dns_over; /* refused by the limit */
     struct egress_entry *entries;
-    size_t nentries;
+    size_t nentries, entries_room;
     uint64_t more;
 };
 
@@ -141,7 +141,7 @@ void gate_rearm(struct gate *g); /* a connection is gone: doors that were full t
 int gate_conn_new(struct gate_listener *l, int fd);
 /* Ends it at once; what was not recorded is. The memory lives until the loop closed its handles. */
 void gate_conn_end(struct gate_conn *c);
-/* As gate_conn_end, and the jail's side is told by a reset. */
+/* As gate_conn_end, and both sides are told by a reset: what they have is not all. */
 void gate_conn_reset(struct gate_conn *c);
 void gate_conn_record(struct gate_conn *c, enum egress_verdict v, const char *why);
 /* Records the verdict and tells the jail's side in its voice; `status` is HTTP's. */

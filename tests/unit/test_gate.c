@@ -593,6 +593,8 @@ static void only_so_many_are_open_at_once(void **state)
     for (int i = 8; i < 40; i++)
         close(fds[i]);
     until(w, w->gate->conns_count == 40 && w->gate->nconns == 0);
+    assert_string_equal(w->events[0].name, "(connections at once)");
+    assert_string_equal(w->events[0].why, "8 connections are open; more wait until one ends");
     gate_down(w);
 }
 
