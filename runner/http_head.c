@@ -79,7 +79,7 @@ static int parse_request_line(struct http_span line, struct http_head *out, cons
         return refuse(ret_why, "a version other than HTTP/1.0 and HTTP/1.1");
     out->minor = end[-1] - '0';
     for (size_t i = 0; i < out->target.n; i++) {
-        char c = out->target.p[i];
+        unsigned char c = (unsigned char)out->target.p[i];
         if (c <= 0x20 || c >= 0x7f || c == '#' || c == '\\')
             return refuse(ret_why, "a byte in the target that must be percent-encoded");
     }

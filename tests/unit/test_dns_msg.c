@@ -141,6 +141,14 @@ static void long_names(void **state)
         if (n == 61)
             assert_int_equal(strlen(q.name), DNS_NAME_MAX);
     }
+    at = 12; /* a label of 64 */
+    m[at++] = 64;
+    memset(m + at, 'a', 64);
+    at += 64;
+    memcpy(m + at, "\3org\0" A_IN, 9);
+    assert_int_equal(parse(m, at + 9, &q), -1);
+    m[12] = 63; /* and of 63, with what follows read as one of 97 */
+    assert_int_equal(parse(m, at + 9, &q), -1);
     /* A question and padding up to the longest message, and one byte more. */
     memcpy(m, HEADX NAME A_IN OPT, 40);
     m[39] = 0;

@@ -410,6 +410,7 @@ static void chunks(void **state)
         {"0x5\r\nhello\r\n0\r\n\r\n", -1},
         {"5\nhello\r\n0\r\n\r\n", -1},
         {"5\r\nhello\n0\r\n\r\n", -1},
+        {"5\r\nhello\rX0\r\n\r\n", -1},
         {"5\r\nhelloX0\r\n\r\n", -1},
         {"5\r\nhello0\r\n\r\n", -1},
         {"\r\n", -1},
