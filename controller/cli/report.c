@@ -194,8 +194,14 @@ static void result_text(const struct report *r, struct buf *b)
     else if (res->policy.cache_keep)
         buf_adds(b, "  cache     nothing of it was kept\n");
     if (res->unenforced) {
+        unsigned surprise = res->unenforced & ~res->policy.allow_unenforced;
+
         buf_adds(b, "  NOT ENFORCED on this host: ");
         limit_list(res->unenforced, b);
+        if (surprise) {
+            buf_adds(b, "; of these you did not allow ");
+            limit_list(surprise, b);
+        }
         buf_addc(b, '\n');
     }
 }

@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/sha256.h"
+#include "controller/cli/egress_view.h"
 #include "controller/cli/report.h"
 #include "controller/cli/verbs.h"
 #include "controller/keys.h"
@@ -179,6 +180,21 @@ static void fact_time(struct buf *b, const char *name, uint64_t t)
     fact(b, name, text);
 }
 
+/* What it may reach and do beyond the least: signed by the controller, echoed by the runner. */
+static void policy_facts(const struct policy *p, struct buf *b)
+{
+    for (size_t i = 0; i < p->egress.n; i++)
+        fact(b, "may reach", p->egress.v[i]);
+    if (p->image[0])
+        fact(b, "image", p->image);
+    if (p->cache[0])
+        fact(b, "cache", p->cache);
+    if (p->cache_keep)
+        fact(b, "trusted", "what it leaves in its cache is kept");
+    if (p->nested_userns)
+        fact(b, "namespaces", "it may make user namespaces");
+}
+
 static void task_facts(const struct task *t, struct buf *b)
 {
     uint64_t now = clock_wall_s();
@@ -196,6 +212,7 @@ static void task_facts(const struct task *t, struct buf *b)
     fact(b, "command", buf_str(&words));
     for (size_t i = 0; i < t->tests.n; i++)
         fact(b, "test", t->tests.v[i]);
+    policy_facts(&t->policy, b);
     buf_done(&words);
 }
 
@@ -219,7 +236,14 @@ static void result_facts(const struct result *r, struct buf *b)
         limit_list(r->unenforced, b);
         buf_addc(b, '\n');
     }
+    policy_facts(&r->policy, b);
+    if (r->cache[0])
+        fact(b, "kept cache", r->cache);
     report_steps(r, b);
+    if (r->egress.n > 0 || r->hits.n > 0) {
+        buf_adds(b, "what it reached for, and limits it met:\n");
+        egress_table(r, b);
+    }
 }
 
 static void receipt_facts(const struct receipt *r, struct buf *b)

@@ -87,6 +87,16 @@ by_openssl()
     exits 2 creel verify no-such-file
 }
 
+@test "creel verify says what a task might reach, and what it reached for" {
+    task --egress example.org -- sh -c 'getent hosts evil.example' >/dev/null 2>&1 || true
+    creel show last --envelope >envelope
+    exits 0 creel verify envelope
+    says 'may reach    example.org'
+    creel show last --result >result
+    exits 0 creel verify result
+    says 'may reach    example.org' 'denied   evil.example' '--egress evil.example'
+}
+
 @test "a document signed by nobody we know is refused: exit 4" {
     creel show "$id" --result >result
     ssh-keygen -q -t ed25519 -N '' -f stranger
