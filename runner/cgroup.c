@@ -397,7 +397,8 @@ void cgroup_usage(const struct cgroup *c, enum cgroup_jail which, struct warden_
         return;
     read_counters(c->jail[which], u);
     u->cpu_ms -= c->base.cpu_ms;
-    u->oom_kills -= c->base.oom_kills;
+    /* The kernel counts processes; memory.oom.group makes of them one group, which dies once. */
+    u->oom_kills = u->oom_kills > c->base.oom_kills;
     u->pids_hits -= c->base.pids_hits;
 }
 
