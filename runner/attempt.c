@@ -422,6 +422,7 @@ static void on_collect_exited(struct attempt *a, struct happening *h)
         return;
     }
     uv_timer_stop(&a->timer);
+    snprintf(a->cache, sizeof a->cache, "%.64s", h->reply->cache);
     if (attempt_patch_begin(a, h->fds, h->nfds) > 0) {
         h->fds[0] = -1;
         a->at = AT_HASHING;

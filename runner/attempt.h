@@ -123,6 +123,7 @@ struct attempt {
 
     int patch_fd;
     char commit[TASK_OID_SIZE];
+    char cache[65]; /* of the dependency cache that was kept, or empty */
     uint64_t patch_bytes, patch_hashed;
     struct sha256 *patch_hash;
     uint8_t patch_sha256[32];

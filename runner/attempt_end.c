@@ -32,6 +32,7 @@ static void result_fill(const struct attempt *a, struct result *r)
     r->steps = (struct json_list){.n = a->nsteps, .items = a->steps};
     memcpy(r->commit, a->commit, sizeof r->commit);
     r->patch_bytes = a->patch_bytes;
+    memcpy(r->cache, a->cache, sizeof r->cache);
     memcpy(r->patch_sha256, a->patch_sha256, sizeof r->patch_sha256);
     r->log_bytes = spool_bytes(a->spool);
     r->log_dropped_bytes = spool_dropped(a->spool);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "common/file.h"
+#include "runner/cache_mount.h"
 #include "runner/disk.h"
 #include "runner/gate.h"
 #include "runner/sys.h"
@@ -139,12 +140,34 @@ static int make_image(const struct cell_setup *setup, uid_t owner, struct cell *
     return rc;
 }
 
-/* Orders the room to be made, and gives the keeper the disk for its own: with the keeper it goes. */
-static int send_go(struct cell *c, struct err *err)
+/* Only root can map ids of a mount; without it the keeper opens its caches by itself. */
+static int open_caches(const struct cell_setup *setup, const struct cell *c,
+                       int mounts[static CELL_MOUNTS], struct err *err)
+{
+    int rc = 0;
+    if (setup->rooted && setup->kind.cache)
+        rc = mounts[1] = cache_mount_open(setup->kind.cache, false, c->pid, err);
+    if (rc >= 0 && setup->rooted && setup->kind.keep)
+        rc = mounts[2] = cache_mount_open(setup->kind.keep, true, c->pid, err);
+    return rc < 0 ? rc : 0;
+}
+
+/* Orders the room to be made, and gives the keeper its mounts for its own: with the keeper they go. */
+static int send_go(const struct cell_setup *setup, struct cell *c, struct err *err)
 {
     struct cell_msg msg = {.op = CELL_GO};
-    int rc = fdpass_send(c->ctl, &msg, sizeof msg, &c->image.mount, c->on_image, err);
+    int mounts[CELL_MOUNTS] = {c->on_image ? c->image.mount : -1, -1, -1}, fds[CELL_MOUNTS];
+    size_t n = 0;
+    int rc = open_caches(setup, c, mounts, err);
+    for (int i = 0; i < CELL_MOUNTS; i++)
+        if (mounts[i] >= 0) {
+            msg.brings |= 1u << i;
+            fds[n++] = mounts[i];
+        }
+    if (rc == 0)
+        rc = fdpass_send(c->ctl, &msg, sizeof msg, fds, n, err);
     fd_close(&c->image.mount);
+    fds_close(mounts + 1, CELL_MOUNTS - 1);
     return rc;
 }
 
@@ -161,7 +184,7 @@ int cell_make(const struct cell_setup *setup, struct cell *out, struct err *err)
     if (rc == 0)
         rc = make_keeper(setup, &c, err);
     if (rc == 0)
-        rc = send_go(&c, err);
+        rc = send_go(setup, &c, err);
     fd_close(&c.page.fd);
     if (rc < 0)
         cell_close(&c);
@@ -326,7 +349,10 @@ int cell_ended(struct cell *c, struct cell_end *ret, struct err *err)
         ret->patch = fds[0];
     else
         fds_close(fds, nfds);
+    if (c->phase == WARDEN_COLLECT)
+        memcpy(ret->cache, msg.cache, sizeof ret->cache - 1);
     if (!cgroup_empty(&c->cgroup, cgroup_of(c->phase), EMPTY_MS)) {
+        ret->cache[0] = 0;
         fd_close(&ret->patch);
         return err_set(err, ERR_FAIL, "processes of the attempt do not die");
     }

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "proto/task.h"
+#include "runner/caches.h"
 #include "runner/cgroup.h"
 #include "runner/disk_image.h"
 #include "runner/fdpass.h"
@@ -88,7 +89,8 @@ void cell_kill(struct cell *c);
 struct cell_end {
     int32_t exit, signal;
     struct warden_usage usage;
-    int patch; /* collect: the patch pack or -1; the caller's */
+    int patch;                     /* collect: the patch pack or -1; the caller's */
+    char cache[CACHE_DIGEST_SIZE]; /* collect: of what was kept in kind.keep, or empty */
 };
 
 /* When c->ctl is readable: the end of the running phase. Nothing of it lives any more. -code: the
@@ -102,7 +104,7 @@ int cell_probe(bool rooted, struct err *err);
 
 /* The records between warden and keeper (cell.c, keeper.c). */
 enum cell_op {
-    CELL_GO = 1, /* fds: [the disk's mount] or none. -> READY, fds: [pack], of a tmpfs also [watch].
+    CELL_GO = 1, /* fds: mounts, see `brings`. -> READY, fds: [pack], of a tmpfs also [watch].
                   * Ids are mapped */
     CELL_READY,
     CELL_BIND,    /* no answer: the order is written. What is wrong with it, START says */
@@ -114,11 +116,19 @@ enum cell_op {
     CELL_CLOSE,   /* no answer; the keeper forgets its secrets and exits */
 };
 
+/* Mounts that the warden made: the disk's; where it is root, also the cache's and of what to keep. */
+#define CELL_BRINGS_DISK  1u
+#define CELL_BRINGS_CACHE 2u
+#define CELL_BRINGS_KEEP  4u
+#define CELL_MOUNTS       3
+
 struct cell_msg {
     uint32_t op, phase;
     int32_t status; /* 0, or enum err_code; then detail says why */
     int32_t exit, signal;
     uint64_t wall_ms, cpu_ms, disk_used;
+    uint32_t brings;               /* GO: CELL_BRINGS_ bits, one descriptor each, in their order */
+    char cache[CACHE_DIGEST_SIZE]; /* ENDED of a collect: of the cache that was kept, or empty */
     char detail[301];
 };
 

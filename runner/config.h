@@ -17,6 +17,7 @@ struct runner_config {
         *controllers;  /* --controllers FILE: pinned controller keys, one ssh-ed25519 a line */
     const char *user;  /* --user NAME: whom serve becomes; needed when started as root */
     const char *disks; /* --disks DIR: encrypted disks of attempts; default: "disks" in state_dir */
+    const char *caches; /* --caches DIR: dependency caches of trusted tasks; NULL: none are kept */
     const char *images; /* --images DIR: root file systems that a policy may name; NULL: none */
     unsigned slots;     /* --slots N: attempts at once, default 1 */
     struct strv reach;  /* --reach CIDR...: private networks that the egress gate may dial */

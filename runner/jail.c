@@ -21,6 +21,7 @@
 
 #include "common/clock.h"
 #include "common/file.h"
+#include "runner/cache_mount.h"
 #include "runner/fdpass.h"
 #include "runner/jail_ops.h"
 #include "runner/sys.h"
@@ -34,9 +35,13 @@ static int build_tree(enum warden_phase phase, const struct jail_kind *kind, str
 {
     struct jail_op ops[JAIL_OPS_MAX];
     size_t n = jail_ops_phase(phase, kind, ops);
-    struct jail_roots at = {.source = {-1, -1, -1}};
+    struct jail_roots at = {.source = {-1, -1, -1, -1, -1}};
     at.jail = open(jail_base_root(kind, phase), O_PATH | O_DIRECTORY | O_CLOEXEC);
     at.source[JAIL_DISK] = open(JAIL_DISK_PATH, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (jail_caches(kind))
+        at.source[JAIL_CACHE] = open(CACHE_MERGED_PATH, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (kind->keep)
+        at.source[JAIL_KEEP] = open(CACHE_KEEP_PATH, O_PATH | O_DIRECTORY | O_CLOEXEC);
     int rc = 0;
     if (at.jail < 0 || at.source[JAIL_DISK] < 0)
         rc = err_errno(err, ERR_FAIL, "the jail's trees cannot be opened");
@@ -47,7 +52,7 @@ static int build_tree(enum warden_phase phase, const struct jail_kind *kind, str
                     sys_umount2(".", MNT_DETACH) < 0 || chdir("/") < 0))
         rc = err_errno(err, ERR_FAIL, "the jail cannot change its root");
     fd_close(&at.jail);
-    fd_close(&at.source[JAIL_DISK]);
+    fds_close(at.source, JAIL_SOURCE_COUNT);
     return rc;
 }
 

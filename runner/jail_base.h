@@ -17,7 +17,15 @@
 struct jail_kind {
     bool nested;       /* room for a sandbox of the job's own */
     const char *image; /* absolute path of the image's root (images.h), or NULL */
+    const char *cache; /* likewise of a dependency cache (caches.h) */
+    const char *keep;  /* likewise of the directory where to keep one */
 };
+
+/* Does the run have a cache of the attempt's own at ~/.cache? */
+static inline bool jail_caches(const struct jail_kind *kind)
+{
+    return kind->cache || kind->keep;
+}
 
 /* Opens the image, if there is one: a descriptor, -1 in *ret_fd when there is none. Before the keeper
  * gives up the user id that may enter the operator's directories, and before anything covers them. */

@@ -203,7 +203,7 @@ int jail_drop(const struct jail_spec *spec, struct err *err)
         .files = !nested,
         .renames = spec->phase != WARDEN_COLLECT,
         .tcp = spec->phase == WARDEN_RUN,
-        .writable = jail_writable(spec->phase),
+        .writable = jail_writable(spec->phase, spec->kind),
         .program = program,
     };
     rc = landlock_apply(&fence, err);

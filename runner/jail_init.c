@@ -24,8 +24,9 @@
 
 #define EXIT_CANNOT_RUN    127
 #define IOPRIO_WHO_PROCESS 1 /* linux/ioprio.h, absent from older headers */
-#define ENV_MAX            24
+#define ENV_MAX            32
 #define PROXY              "http://127.0.0.1:3128" /* GATE_PROXY_PORT */
+#define CACHE              "/home/agent/.cache"
 #define TOKEN_DIGITS       (2 * TASK_TOKEN_BYTES)
 
 struct environment {
@@ -47,6 +48,9 @@ static void make_environment(const struct jail_spec *spec, bool with_token, stru
         /* The leak check of address sanitizers traces its own process, which is denied in here, and then
          * fails the program. All other checks work. */
         "LSAN_OPTIONS=detect_leaks=0",
+        /* Downloads of package managers that do not go to ~/.cache by themselves. */
+        "npm_config_cache=" CACHE "/npm", "GOMODCACHE=" CACHE "/go-mod",
+        "CARGO_HOME=" CACHE "/cargo", "GRADLE_USER_HOME=" CACHE "/gradle",
 #ifdef __SANITIZE_ADDRESS__
         "ASAN_OPTIONS=detect_leaks=0", /* the leak check traces its own process: denied in here */
 #endif
@@ -217,24 +221,41 @@ static int run_task(const struct jail_spec *spec, int status)
     return 0;
 }
 
-static int run_tool(const struct jail_spec *spec, struct jail_report *report)
+static void run_tool_once(const struct jail_spec *spec, char *const *argv, int32_t *ret_exit,
+                          int32_t *ret_signal)
 {
     struct environment env;
-    char root[TASK_OID_SIZE], branch[TASK_BRANCH_SIZE];
-    snprintf(root, sizeof root, "%s", spec->order->root);
-    snprintf(branch, sizeof branch, "%s", spec->order->branch);
-    char *argv[] = {(char[]){"creel-runner-tree"},
-                    spec->phase == WARDEN_CHECKOUT ? (char[]){"checkout"} : (char[]){"collect"},
-                    root, branch, NULL};
     make_environment(spec, false, &env);
     pid_t pid = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork): as run_step */
     if (pid == 0)
         exec_tool(spec->tool, argv, &env);
-    if (pid < 0)
-        return EXIT_CANNOT_RUN;
-    wait_for(pid, &report->exit, &report->signal);
+    if (pid < 0) {
+        *ret_exit = EXIT_CANNOT_RUN;
+        *ret_signal = 0;
+        return;
+    }
+    wait_for(pid, ret_exit, ret_signal);
     kill_rest();
-    return report->signal ? 1 : report->exit;
+}
+
+/* That a cache could not be kept is no failure of the collection: it is then not kept, and the tool's
+ * words stand in the log. */
+static int run_tool(const struct jail_spec *spec, struct jail_report *report)
+{
+    int32_t ignored[2];
+    char root[TASK_OID_SIZE], branch[TASK_BRANCH_SIZE], tool[] = "creel-runner-tree";
+    snprintf(root, sizeof root, "%s", spec->order->root);
+    snprintf(branch, sizeof branch, "%s", spec->order->branch);
+    char *argv[] = {tool,
+                    spec->phase == WARDEN_CHECKOUT ? (char[]){"checkout"} : (char[]){"collect"},
+                    root, branch, NULL};
+    char *keep[] = {tool, (char[]){"keep"}, NULL};
+    run_tool_once(spec, argv, &report->exit, &report->signal);
+    if (report->signal)
+        return 1;
+    if (report->exit == 0 && spec->phase == WARDEN_COLLECT && spec->kind->keep)
+        run_tool_once(spec, keep, &ignored[0], &ignored[1]);
+    return report->exit;
 }
 
 /* Whoever tells us to go is the keeper, whose death is ours. */

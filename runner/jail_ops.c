@@ -114,6 +114,8 @@ static const struct jail_op base_ops[] = {
     DIR("var/empty", 0555),
     DIR("base.git", 0755),
     DIR("out", 0755),
+    DIR("cache", 0755),
+    DIR("keep", 0755),
     DIR("root", 0700),
     {.kind = JAIL_ATTR, .to = "", .attr = RO},
 };
@@ -180,11 +182,24 @@ static const struct jail_op collect_ops[] = {
     FROM_DISK("out", "out", RW | MOUNT_ATTR_NOEXEC),
 };
 
+/* Caches: the run's own view, and the copy of what a trusted task left. The cache's mount has attributes of
+ * its own, and these. */
+#define FROM_STORE(path, tree, attrs)                                                   \
+    {                                                                                   \
+        .kind = JAIL_BIND, .to = (path), .from = ".", .source = (tree), .attr = (attrs) \
+    }
+static const struct jail_op cache_ops[] = {FROM_STORE("home/agent/.cache", JAIL_CACHE, RW)};
+static const struct jail_op keep_ops[] = {
+    FROM_STORE("cache", JAIL_CACHE, RO | MOUNT_ATTR_NOEXEC),
+    FROM_STORE("keep", JAIL_KEEP, RW | MOUNT_ATTR_NOEXEC),
+};
+
 static const char *const checkout_writable[] = {"/base.git",   "/task", "/tmp",  "/var/tmp",
                                                 "/home/agent", "/dev",  "/proc", NULL};
 static const char *const run_writable[] = {"/task", "/tmp",  "/var/tmp", "/home/agent",
                                            "/dev",  "/proc", NULL};
 static const char *const collect_writable[] = {"/out", "/dev", "/proc", NULL};
+static const char *const keep_writable[] = {"/out", "/keep", "/dev", "/proc", NULL};
 
 static size_t append(struct jail_op *out, size_t n, const struct jail_op *ops, size_t count)
 {
@@ -229,7 +244,8 @@ size_t jail_ops_over(struct jail_op out[static JAIL_OPS_MAX])
 size_t jail_ops_phase(enum warden_phase phase, const struct jail_kind *kind,
                       struct jail_op out[static JAIL_OPS_MAX])
 {
-    _Static_assert(LEN(kernel_ops) + LEN(cover_ops) + LEN(scratch_ops) + LEN(collect_ops) <=
+    _Static_assert(LEN(kernel_ops) + LEN(cover_ops) + LEN(scratch_ops) + LEN(keep_ops) +
+                           LEN(collect_ops) <=
                        JAIL_OPS_MAX,
                    "JAIL_OPS_MAX is too small");
     size_t n = append(out, 0, kernel_ops, LEN(kernel_ops));
@@ -241,14 +257,18 @@ size_t jail_ops_phase(enum warden_phase phase, const struct jail_kind *kind,
         return append(out, n, checkout_ops, LEN(checkout_ops));
     case WARDEN_RUN:
         n = append(out, n, scratch_ops, LEN(scratch_ops));
+        if (jail_caches(kind))
+            n = append(out, n, cache_ops, LEN(cache_ops));
         return append(out, n, run_ops, LEN(run_ops));
     case WARDEN_COLLECT:
+        if (kind->keep)
+            n = append(out, n, keep_ops, LEN(keep_ops));
         return append(out, n, collect_ops, LEN(collect_ops));
     }
     return 0;
 }
 
-const char *const *jail_writable(enum warden_phase phase)
+const char *const *jail_writable(enum warden_phase phase, const struct jail_kind *kind)
 {
     switch (phase) {
     case WARDEN_CHECKOUT:
@@ -256,7 +276,7 @@ const char *const *jail_writable(enum warden_phase phase)
     case WARDEN_RUN:
         return run_writable;
     case WARDEN_COLLECT:
-        return collect_writable;
+        return kind->keep ? keep_writable : collect_writable;
     }
     return NULL;
 }

@@ -27,7 +27,8 @@ enum jail_op_kind {
     JAIL_ATTR,    /* add `attr` to the mount at `to` */
 };
 
-enum jail_source { JAIL_HOST, JAIL_DISK, JAIL_SELF, JAIL_SOURCE_COUNT };
+/* JAIL_CACHE, JAIL_KEEP: cache_mount.h. */
+enum jail_source { JAIL_HOST, JAIL_DISK, JAIL_SELF, JAIL_CACHE, JAIL_KEEP, JAIL_SOURCE_COUNT };
 
 struct jail_op {
     enum jail_op_kind kind;
@@ -59,7 +60,7 @@ size_t jail_ops_over(struct jail_op out[static JAIL_OPS_MAX]);
 size_t jail_ops_phase(enum warden_phase phase, const struct jail_kind *kind,
                       struct jail_op out[static JAIL_OPS_MAX]);
 /* Trees that the phase may write, absolute, NULL-terminated: what Landlock is told. */
-const char *const *jail_writable(enum warden_phase phase);
+const char *const *jail_writable(enum warden_phase phase, const struct jail_kind *kind);
 
 /* Walks a list, in the caller's own mount namespace. The first failure ends it. */
 int jail_apply(const struct jail_op *ops, size_t n, const struct jail_roots *at, struct err *err);

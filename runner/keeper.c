@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 #include "common/file.h"
+#include "runner/cache_keep.h"
+#include "runner/cache_mount.h"
 #include "runner/disk.h"
 #include "runner/fdpass.h"
 #include "runner/jail_base.h"
@@ -185,22 +187,49 @@ static int bring_proc(void)
     return rc;
 }
 
+/* What comes from outside the room: opened before anything covers it, placed when it is there. */
+struct bringing {
+    int image, disk, cache, keep; /* or -1 */
+};
+
+static int bring(const struct keeper_setup *s, const struct cell_msg *go, int *fds, size_t nfds,
+                 struct bringing *b, struct err *err)
+{
+    const struct jail_kind *kind = &s->cell->kind;
+    int *const given[CELL_MOUNTS] = {&b->disk, &b->cache, &b->keep};
+    size_t at = 0;
+    int rc = 0;
+    for (int i = 0; i < CELL_MOUNTS; i++)
+        if (go->brings & (1u << i) && at < nfds)
+            *given[i] = fds[at++];
+    fds_close(fds + at, nfds - at);
+    rc = jail_base_open(kind, &b->image, err);
+    if (rc == 0 && kind->cache && b->cache < 0)
+        rc = b->cache = cache_mount_open(kind->cache, false, 0, err);
+    if (rc >= 0 && kind->keep && b->keep < 0)
+        rc = b->keep = cache_mount_open(kind->keep, true, 0, err);
+    return rc < 0 ? rc : 0;
+}
+
 /* From here on nothing of the host is mounted but what the base list took, and that procfs. */
-static int make_room(const struct keeper_setup *s, int root, int image, struct disk *disk,
+static int make_room(const struct keeper_setup *s, const struct bringing *b, struct disk *disk,
                      struct err *err)
 {
     umask(022);
     if (sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
         sys_mount("room", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, ROOM_OPTS) < 0)
         return err_errno(err, ERR_FAIL, "the kernel lets this user mount nothing");
-    int rc = jail_base_make(STAGE, root, err);
+    int rc = jail_base_make(STAGE, b->image, err);
     if (rc < 0)
         return rc;
     if (bring_proc() < 0 || mkdir(STAGE JAIL_DISK_PATH, 0700) < 0 || chdir(STAGE) < 0 ||
         sys_pivot_root(".", ".") < 0 || sys_umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
         return err_errno(err, ERR_FAIL, "the keeper cannot leave the host's file tree");
-    return disk_make(JAIL_DISK_PATH, s->cell->task->policy.limits[LIMIT_DISK], image, JAIL_UID,
-                     JAIL_GID, disk, err);
+    rc = disk_make(JAIL_DISK_PATH, s->cell->task->policy.limits[LIMIT_DISK], b->disk, JAIL_UID,
+                   JAIL_GID, disk, err);
+    if (rc == 0 && jail_caches(&s->cell->kind))
+        rc = cache_mount_place(JAIL_DISK_PATH, b->cache, b->keep, JAIL_UID, JAIL_GID, err);
+    return rc;
 }
 
 /* 0 when the warden was told of a success with all that belongs to it. */
@@ -330,6 +359,17 @@ static void start_phase(struct keeper *k, enum warden_phase phase)
     fds_close(fds, n > JAIL_PIPES ? n : JAIL_PIPES);
 }
 
+/* The digest of a cache that was kept; empty when none was, or it is no digest. */
+static void read_kept(int disk, char out[static CACHE_DIGEST_SIZE])
+{
+    int fd = openat(disk, "out/" CACHE_KEPT_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, out, CACHE_DIGEST_SIZE);
+    fd_close(&fd);
+    out[n == CACHE_DIGEST_SIZE - 1 ? n : 0] = 0;
+    if (!cache_digest_valid(out))
+        out[0] = 0;
+}
+
 static void end_phase(struct keeper *k)
 {
     struct err err = ERR_INIT;
@@ -352,6 +392,8 @@ static void end_phase(struct keeper *k)
         disk_pack_drop(&k->disk);
     else if (phase == WARDEN_COLLECT && msg.exit == 0)
         rc = disk_patch_open(&k->disk, &patch, &err);
+    if (rc == 0 && phase == WARDEN_COLLECT && msg.exit == 0 && k->setup->cell->kind.keep)
+        read_kept(k->disk.root, msg.cache);
     answer(k, &msg, rc, &err, &patch, patch >= 0);
     jail_done(&k->jails[phase]);
     fd_close(&patch);
@@ -427,7 +469,8 @@ static int settle(struct keeper *k, struct err *err)
 {
     const struct keeper_setup *s = k->setup;
     struct cell_msg go;
-    int root = -1, disk, fds[FDPASS_MAX], null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    struct bringing b = {-1, -1, -1, -1};
+    int fds[FDPASS_MAX], null = open("/dev/null", O_RDWR | O_CLOEXEC);
     size_t nfds = 0;
     int order = s->order;
     const int keep[] = {s->ctl, s->cell->tool, s->cgroup[CGROUP_RUN], s->cgroup[CGROUP_TOOL],
@@ -445,16 +488,17 @@ static int settle(struct keeper *k, struct err *err)
     int rc = fdpass_recv(s->ctl, &go, sizeof go, fds, &nfds, err);
     if (rc != 1 || go.op != CELL_GO)
         return rc < 0 ? rc : err_set(err, ERR_FAIL, "the warden did not say go");
-    disk = nfds == 1 ? fds[0] : -1;
-    rc = jail_base_open(&s->cell->kind, &root, err);
+    rc = bring(s, &go, fds, nfds, &b, err);
     if (rc == 0)
         rc = take_identity(s, err);
     if (rc == 0)
-        rc = make_room(s, root, disk, &k->disk, err);
+        rc = make_room(s, &b, &k->disk, err);
     if (rc == 0 && (k->room = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC)) < 0)
         rc = err_errno(err, ERR_FAIL, "the keeper cannot hold its mounts");
-    fd_close(&root);
-    fds_close(fds, nfds);
+    fd_close(&b.image);
+    fd_close(&b.disk);
+    fd_close(&b.cache);
+    fd_close(&b.keep);
     /* Set after the change of ids, which clears it. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     return rc;

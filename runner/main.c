@@ -25,6 +25,8 @@ static const struct opt serve_opts[] = {
      "whom to become; needed when started as root", NULL},
     {"disks", 0, OPT_TEXT, offsetof(struct runner_config, disks), "DIR",
      "encrypted disks of tasks, root's alone, on a disk (DIR/disks of --state)", NULL},
+    {"caches", 0, OPT_TEXT, offsetof(struct runner_config, caches), "DIR",
+     "where to keep dependency caches of trusted tasks; root's alone", NULL},
     {"images", 0, OPT_TEXT, offsetof(struct runner_config, images), "DIR",
      "unpacked root file systems that tasks may name (deploy/image makes them)", NULL},
     {"slots", 0, OPT_UINT, offsetof(struct runner_config, slots), "N", "attempts at once (1)",

@@ -1,7 +1,9 @@
 /* Spare cells; see pool.h. A spare is a slot's cell while the slot is free. */
 #include "runner/pool.h"
 
+#include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "runner/images.h"
 
@@ -86,6 +88,31 @@ void pool_heard(struct slot *slot)
     }
 }
 
+/* The caches that a policy names, which no other attempt's may push out while it runs. */
+static int take_caches(struct warden *w, struct slot *slot, const struct policy *policy,
+                       char cache[static CACHES_PATH_MAX], char keep[static CACHES_PATH_MAX],
+                       struct jail_kind *kind, struct err *err)
+{
+    const char *used[RUNNER_SLOTS_MAX];
+    int rc = 0;
+    slot->cache[0] = 0;
+    slot->keeps = false;
+    if (policy->cache[0]) {
+        rc = caches_find(&w->caches, policy->cache, cache, err);
+        kind->cache = cache;
+        memcpy(slot->cache, policy->cache, sizeof slot->cache);
+    }
+    for (size_t i = 0; i < w->setup->slots; i++)
+        used[i] = w->slots[i].cache;
+    if (rc == 0 && policy->cache_keep) {
+        rc = caches_begin(&w->caches, (unsigned)(slot - w->slots), w->rooted ? JAIL_UID : geteuid(),
+                          used, w->setup->slots, keep, err);
+        kind->keep = keep;
+        slot->keeps = rc == 0;
+    }
+    return rc;
+}
+
 int pool_open(struct warden *w, struct slot *slot, const struct task *task, const uint8_t *token,
               int *ret_pack, struct err *err)
 {
@@ -93,7 +120,7 @@ int pool_open(struct warden *w, struct slot *slot, const struct task *task, cons
     struct cell_setup wanted = setup_of(w, slot, task, token);
     struct host_libraries now = host_libraries();
     struct err ignored = ERR_INIT;
-    char image[IMAGES_PATH_MAX];
+    char image[IMAGES_PATH_MAX], cache[CACHES_PATH_MAX], keep[CACHES_PATH_MAX];
     slot->no_spare = false;
     if (task->policy.image[0]) {
         int rc = images_find(w->setup->images, task->policy.image, image, err);
@@ -101,9 +128,16 @@ int pool_open(struct warden *w, struct slot *slot, const struct task *task, cons
             return rc;
         wanted.kind.image = image;
     }
+    int rc = take_caches(w, slot, &task->policy, cache, keep, &wanted.kind, err);
+    if (rc < 0)
+        return rc;
     if (pool_spare(slot) && cell_fits(&made, &wanted) && same_libraries(&now, &slot->libraries) &&
         cell_bind(&slot->cell, task, token, ret_pack, &ignored) == 0)
         return 0;
     pool_drop(slot);
-    return cell_open(&wanted, &slot->cell, ret_pack, err);
+    rc = cell_open(&wanted, &slot->cell, ret_pack, err);
+    if (rc < 0 && slot->keeps)
+        caches_abort(&w->caches, (unsigned)(slot - w->slots));
+    slot->keeps = slot->keeps && rc == 0;
+    return rc;
 }

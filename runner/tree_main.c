@@ -10,6 +10,8 @@
 #include <git2.h>
 
 #include "common/file.h"
+#include "runner/cache_keep.h"
+#include "runner/caches.h"
 #include "runner/tree.h"
 
 static const struct tree_dirs dirs = {.base = "/base.git", .task = "/task", .out = "/out"};
@@ -61,14 +63,39 @@ static void raise_open_files(void)
     }
 }
 
+/* Where the digest goes: nobody has to believe what stands on stdout about the store. */
+static int write_digest(const char *hex, struct err *err)
+{
+    int out = open(dirs.out, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = out < 0 ? -1
+                     : openat(out, CACHE_KEPT_NAME,
+                              O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int rc = fd >= 0 && write_all(fd, hex, strlen(hex)) == 0
+                 ? 0
+                 : err_errno(err, ERR_FAIL, "cannot write the cache's digest");
+    fd_close(&fd);
+    fd_close(&out);
+    return rc;
+}
+
+static int run_keep(struct err *err)
+{
+    char hex[65];
+    int rc = cache_keep("/cache", "/keep", CACHE_BYTES_MAX, hex, err);
+    return rc < 0 ? rc : write_digest(hex, err);
+}
+
 int main(int argc, char **argv)
 {
     struct err err = ERR_INIT;
     int rc;
     umask(022);
     raise_open_files();
-    if (argc != 4 || (strcmp(argv[1], "checkout") != 0 && strcmp(argv[1], "collect") != 0)) {
-        rc = err_set(&err, ERR_USAGE, "usage: creel-runner-tree checkout|collect ROOT BRANCH");
+    if (argc == 2 && strcmp(argv[1], "keep") == 0) {
+        rc = run_keep(&err);
+    } else if (argc != 4 || (strcmp(argv[1], "checkout") != 0 && strcmp(argv[1], "collect") != 0)) {
+        rc = err_set(&err, ERR_USAGE,
+                     "usage: creel-runner-tree checkout|collect ROOT BRANCH, or keep");
     } else if ((rc = tree_start(&err)) == 0) {
         rc = strcmp(argv[1], "checkout") == 0 ? run_checkout(argv[2], argv[3], &err)
                                               : run_collect(argv[2], argv[3], &err);

@@ -77,6 +77,13 @@ static int load_setup(const struct runner_config *cfg, struct warden_setup *out,
     /* The keeper follows no link on the way to an image. */
     if (cfg->images && !(out->images = realpath(cfg->images, NULL)))
         return err_errno(err, ERR_USAGE, "--images %s", cfg->images);
+    if (cfg->caches && !(out->caches = realpath(cfg->caches, NULL)))
+        return err_errno(err, ERR_USAGE, "--caches %s", cfg->caches);
+    struct caches caches;
+    int looked = caches_open(&caches, out->caches, err);
+    caches_done(&caches);
+    if (looked < 0)
+        return looked;
     int rc = controller_keys_load(cfg->controllers, &out->keys, err);
     if (rc == 0)
         rc = load_host_key(cfg->host_key, out->host_key, err);

@@ -65,6 +65,8 @@ struct warden_reply {
     int32_t exit;   /* EXITED: exit status of the phase's first process, -1 by a signal */
     int32_t signal;
     char detail[301];
+    char
+        cache[65]; /* EXITED of a collect: digest of the dependency cache that was kept, or empty */
     union {
         struct warden_facts facts;
         struct warden_usage usage; /* EXITED */

@@ -4,6 +4,7 @@
 
 #include <time.h>
 
+#include "runner/caches.h"
 #include "runner/cell.h"
 #include "runner/disk_image.h"
 #include "runner/warden.h"
@@ -14,6 +15,7 @@ struct warden_setup {
     char host_key[KEY_FPR_SIZE]; /* this host's SSH host key: the audience */
     int tool;                    /* owned; the tree tool */
     char *images;                /* owned, absolute; or NULL */
+    char *caches;                /* likewise */
     unsigned slots;
     char disks[4096]; /* where images are made; empty: nowhere */
 };
@@ -44,6 +46,8 @@ struct slot {
     struct cell cell; /* of a free slot: a spare (pool.h) or none */
     bool no_spare;    /* one failed */
     struct host_libraries libraries;
+    char cache[CACHE_DIGEST_SIZE]; /* that the attempt uses, or empty */
+    bool keeps;                    /* a new cache is being made for it */
 };
 
 struct warden {
@@ -53,6 +57,7 @@ struct warden {
     struct err unusable; /* code ERR_NONE: jails can be made here */
     struct seccomp_filter filter;
     struct cgroup_tree cgroups;
+    struct caches caches;
     struct disk_store disks;
     struct task no_task; /* the default policy, for spares */
     struct slot slots[RUNNER_SLOTS_MAX];

@@ -146,11 +146,13 @@ static int on_kill(struct turn *t, struct err *err)
     return 0;
 }
 
-static struct warden_wiped wipe(struct slot *slot)
+static struct warden_wiped wipe(struct warden *w, struct slot *slot)
 {
-    struct warden_wiped w = cell_close(&slot->cell);
+    struct warden_wiped gone = cell_close(&slot->cell);
+    if (slot->keeps)
+        caches_abort(&w->caches, (unsigned)(slot - w->slots));
     *slot = (struct slot){.state = SLOT_FREE, .cell = CELL_NONE};
-    return w;
+    return gone;
 }
 
 /* Each of what is left, with what is known of it. */
@@ -173,7 +175,7 @@ static void say_what_is_left(const struct warden_wiped *w, char *out, size_t siz
 
 static int on_wipe(struct turn *t, struct err *err)
 {
-    struct warden_wiped w = wipe(t->slot);
+    struct warden_wiped w = wipe(t->w, t->slot);
     t->reply.u.wiped = w;
     say_what_is_left(&w, t->reply.detail, sizeof t->reply.detail);
     return 0;
@@ -237,7 +239,7 @@ static void undo(struct turn *t)
     struct cell_end end;
     struct err ignored = ERR_INIT;
     if (t->req->op == WARDEN_OPEN) {
-        wipe(t->slot);
+        wipe(t->w, t->slot);
     } else if (t->req->op == WARDEN_START && t->slot->cell.busy) {
         cell_kill(&t->slot->cell);
         cell_ended(&t->slot->cell, &end, &ignored);
@@ -288,6 +290,18 @@ static int take_request(struct warden *w, struct err *err)
     return send_reply(w, &t.reply, -ERR_FAIL, NULL, 0, &failed, err);
 }
 
+/* A cache that cannot be named is not kept; the attempt's own result does not depend on it. */
+static void name_cache(struct warden *w, struct slot *slot, const char *digest,
+                       char ret[static CACHE_DIGEST_SIZE])
+{
+    struct err ignored = ERR_INIT;
+    if (caches_commit(&w->caches, (unsigned)(slot - w->slots), digest, &ignored) == 0)
+        memcpy(ret, digest, CACHE_DIGEST_SIZE);
+    else
+        caches_abort(&w->caches, (unsigned)(slot - w->slots));
+    slot->keeps = false;
+}
+
 static int take_end(struct warden *w, struct slot *slot, struct err *err)
 {
     struct cell_end end;
@@ -302,6 +316,8 @@ static int take_end(struct warden *w, struct slot *slot, struct err *err)
         .u.usage = end.usage,
     };
     slot->state = after(slot->state, rc == 0 && end.exit == 0);
+    if (rc == 0 && slot->keeps && end.cache[0])
+        name_cache(w, slot, end.cache, reply.cache);
     bool patch = end.patch >= 0;
     if (send_reply(w, &reply, rc, &end.patch, patch, &failed, &failed) == 0)
         return 0;
@@ -347,14 +363,16 @@ int warden_loop(const struct warden_setup *setup, int sock, pid_t serve, struct 
         return rc;
     cgroup_tree_open(&w.cgroups, serve);
     disk_store_open(&w.disks, setup->disks);
+    caches_open(&w.caches, setup->caches, err);
     policy_init(&w.no_task.policy);
     cell_probe(w.rooted, &w.unusable);
     while ((rc = turn_once(&w, err)) == 0)
         ;
     for (size_t i = 0; i < setup->slots; i++)
         if (w.slots[i].state != SLOT_FREE || pool_spare(&w.slots[i]))
-            wipe(&w.slots[i]);
+            wipe(&w, &w.slots[i]);
     disk_store_done(&w.disks);
+    caches_done(&w.caches);
     cgroup_tree_done(&w.cgroups);
     seccomp_done(&w.filter);
     return rc;

@@ -190,7 +190,8 @@ static void host_is_out_of_sight(void **state)
     struct ran r;
     NEED_JAIL(f);
     says(f, "for i in /*; do case $i in /lib*) ;; *) printf '%s ' $i ;; esac; done",
-         "/base.git /bin /dev /etc /home /out /proc /root /run /sbin /task /tmp /usr /var ");
+         "/base.git /bin /cache /dev /etc /home /keep /out /proc /root /run /sbin /task /tmp /usr "
+         "/var ");
     says(f, "ls /run /home", "/home:\nagent\n\n/run:\n");
     /* Of the host's /etc nothing but what every program needs and nobody minds. */
     says(f,
