@@ -3,12 +3,14 @@
 #include "runner/privileges.h"
 
 #include <grp.h>
+#include <malloc.h>
 #include <pwd.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/file.h"
+#include "runner/seccomp.h"
 
 int privileges_find(const char *user, struct privileges *out, struct err *err)
 {
@@ -67,4 +69,15 @@ int privileges_drop(const struct privileges *p, struct err *err)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return err_errno(err, ERR_FAIL, "prctl");
     return 0;
+}
+
+int privileges_fence(struct err *err)
+{
+    struct seccomp_filter filter = {0};
+    int r = seccomp_compile(&filter, err);
+    if (r == 0)
+        r = seccomp_apply(&filter, SECCOMP_PLAIN, err);
+    seccomp_done(&filter);
+    malloc_trim(0); /* compiling takes much, and serve is to be small when idle */
+    return r;
 }

@@ -21,5 +21,9 @@ int privileges_find(const char *user, struct privileges *out, struct err *err);
 int privileges_dir(const struct privileges *p, const char *path, struct err *err);
 /* Drops root (when p->drop), takes no_new_privs and non-dumpable. Checked; no way back. */
 int privileges_drop(const struct privileges *p, struct err *err);
+/* Puts a jail's system call filter (runner/seccomp_table.c) around this process and all that it starts,
+ * for good: what serves jails and dials out for them needs nothing that they have not. Comes after
+ * privileges_drop and before the first thread. */
+int privileges_fence(struct err *err);
 
 #endif

@@ -371,6 +371,8 @@ static int start(struct serve *sv, struct err *err)
     if (r == 0)
         r = load_presets(sv, err);
     if (r == 0)
+        r = privileges_fence(err);
+    if (r == 0)
         r = warden_client_init(&sv->warden, fd, pid, err);
     if (r < 0)
         return r;
