@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +48,8 @@ struct fixture {
     uint8_t runner_sec[KEY_SEC_BYTES], ctl_sec[KEY_SEC_BYTES];
     struct task task;
     struct channel_end control;
-    int fatal, over, out[3]; /* write ends of the phase's pipes */
+    int fatal, over, out[3];  /* write ends of the phase's pipes */
+    struct sockaddr_in proxy; /* the gate's door of the run */
     uint8_t result_sha256[32];
     struct result result;
     struct buf log;
@@ -417,8 +419,9 @@ static void open_slot(struct fixture *f)
 }
 
 /* The gate's sockets, in this namespace and at ports of the kernel's choice. */
-static int gate_sockets(int *fds)
+static int gate_sockets(struct fixture *f, int *fds)
 {
+    socklen_t len = sizeof f->proxy;
     struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     const int n = GATE_PORTS + 2;
     for (int i = 0; i < n; i++) {
@@ -428,6 +431,7 @@ static int gate_sockets(int *fds)
         if (type == SOCK_STREAM)
             assert_int_equal(listen(fds[i], 8), 0);
     }
+    assert_int_equal(getsockname(fds[GATE_PROXY], (struct sockaddr *)&f->proxy, &len), 0);
     return n;
 }
 
@@ -444,7 +448,7 @@ static void start_phase(struct fixture *f, enum warden_phase phase)
         f->out[i] = p[1];
     }
     if (phase == WARDEN_RUN)
-        n += gate_sockets(fds + n);
+        n += gate_sockets(f, fds + n);
     answer(f, (struct warden_reply){.op = WARDEN_START, .slot = req.slot, .phase = phase}, fds,
            (size_t)n);
     fds_close(fds, (size_t)n);

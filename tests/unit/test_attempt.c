@@ -178,6 +178,80 @@ static void a_whole_life(void **state)
     assert_int_equal(f->fatal, 0);
 }
 
+/* Asks the gate's proxy for a host; the answer's status. */
+static int ask_proxy(struct fixture *f, const char *host)
+{
+    char text[256];
+    int status = 0, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&f->proxy, sizeof f->proxy), 0);
+    snprintf(text, sizeof text, "CONNECT %s:443 HTTP/1.1\r\n\r\n", host);
+    assert_int_equal(write_all(fd, text, strlen(text)), 0);
+    turn(f);
+    ssize_t n = recv(fd, text, sizeof text - 1, MSG_DONTWAIT);
+    assert_true(n > 0);
+    text[n] = 0;
+    assert_int_equal(sscanf(text, "HTTP/1.1 %d ", &status), 1);
+    close(fd);
+    turn(f);
+    return status;
+}
+
+static bool log_says(const struct fixture *f, const char *words)
+{
+    return memmem(f->log.data, f->log.len, words, strlen(words)) != NULL;
+}
+
+static void what_the_gate_did_is_told(void **state)
+{
+    struct fixture *f = *state;
+    f->task.policy.limits[LIMIT_CONNS] = 2;
+    to_running(f);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(ask_proxy(f, "evil.example.net"), 403);
+    run_steps(f);
+    assert_non_null(f->slots[0].gate);
+    end_phase(f, WARDEN_RUN, 0, -1);
+    assert_null(f->slots[0].gate); /* before anything is collected */
+    collect_patch(f);
+    expect(f, &f->control, MSG_ENDED);
+    fetch(f, OUTCOME_SUCCEEDED, "patch");
+    assert_true(log_says(f, "egress: denied evil.example.net:443: no rule allows it; "
+                            "--egress evil.example.net would"));
+    assert_true(log_says(f, "egress: denied evil.example.net:443, 2 times in all"));
+    assert_true(log_says(f, "limit: connection limit 2 reached, peak 2, 1 connection refused"));
+    assert_int_equal(f->result.conns, 3);
+    assert_int_equal(f->result.egress.n, 2);
+    const struct egress_entry *e = f->result.egress.items;
+    assert_string_equal(e->name, "evil.example.net");
+    assert_int_equal(e->verdict, EGRESS_DENIED);
+    assert_int_equal(e->count, 2);
+    assert_int_equal(f->result.hits.n, 1);
+    assert_int_equal(((const struct limit_hit *)f->result.hits.items)->limit, LIMIT_CONNS);
+    wipe(f, 0);
+    wiped(f, true);
+    expect(f, &f->control, MSG_RECEIPT);
+    assert_int_equal(f->slots[0].at, AT_FREE);
+}
+
+/* The wipe is asked for only when no socket of the jail's network is held any more. */
+static void the_wipe_waits_for_the_gate(void **state)
+{
+    struct fixture *f = *state;
+    to_running(f);
+    attempt_event(&f->slots[0], EV_STOP);
+    assert_int_equal(f->slots[0].at, AT_WIPING);
+    assert_non_null(f->slots[0].gate);
+    struct warden_request req;
+    int fds[WARDEN_FDS_MAX];
+    size_t n;
+    fcntl(f->warden, F_SETFL, O_NONBLOCK);
+    assert_int_equal(fdpass_recv(f->warden, &req, sizeof req, fds, &n, NULL), 0); /* nothing yet */
+    asked(f, WARDEN_WIPE);
+    assert_null(f->slots[0].gate);
+    answer(f, (struct warden_reply){.op = WARDEN_WIPE, .u.wiped = {1, 1, 1, 1}}, NULL, 0);
+    assert_int_equal(f->slots[0].at, AT_FREE);
+}
+
 static void the_log_resumes_at_every_byte(void **state)
 {
     struct fixture *f = *state;
@@ -430,7 +504,8 @@ static void a_collector_out_of_memory_is_a_limit(void **state)
     expect(f, &f->control, MSG_ENDED);
     fetch(f, OUTCOME_LIMIT, "");
     assert_non_null(
-        strstr(f->result.reason, "memory limit 2 GiB reached, peak 2 GiB, 1 process group killed, while collecting"));
+        strstr(f->result.reason,
+               "memory limit 2 GiB reached, peak 2 GiB, 1 process group killed, while collecting"));
 }
 
 static void a_warden_that_does_not_kill_is_fatal(void **state)
@@ -728,6 +803,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(the_table_is_what_it_should_be),
         T(a_whole_life),
+        T(what_the_gate_did_is_told),
+        T(the_wipe_waits_for_the_gate),
         T(the_log_resumes_at_every_byte),
         T(a_log_is_live),
         T(bad_packs_end_wiped),

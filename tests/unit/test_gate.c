@@ -500,6 +500,29 @@ static void the_operator_may_reach_private_networks(void **state)
     gate_down(w);
 }
 
+/* What listens on the host's own addresses is behind its firewall for others, not for the gate. */
+static void the_host_itself_is_no_destination(void **state)
+{
+    with_world(w, WEB);
+    struct ifreq ifr = {.ifr_name = "lo:1"};
+    struct sockaddr_in own = address("5.5.6.6", 0);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    memcpy(&ifr.ifr_addr, &own, sizeof own);
+    assert_int_equal(ioctl(fd, SIOCSIFADDR, &ifr), 0);
+    int server = serve_at("5.5.6.6", 80);
+    hosts("5.5.6.6 web.example.org\n");
+    int c = proxied(w, ASK);
+    assert_int_equal(hear_end(w, c), 0);
+    assert_non_null(strstr(event(w, EGRESS_REFUSED, WEB, 80)->why, "this host's own"));
+    accept_none(w, server);
+    close(c);
+    ifr.ifr_flags = 0;
+    assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &ifr), 0);
+    close(fd);
+    close(server);
+    gate_down(w);
+}
+
 static void failures_of_the_network_are_told(void **state)
 {
     with_world(w, "web.example.org gone.example.org");
@@ -767,6 +790,7 @@ int main(void)
         cmocka_unit_test(addresses_are_judged_when_they_are_dialled),
         cmocka_unit_test(a_name_that_moves_inside_is_refused),
         cmocka_unit_test(the_operator_may_reach_private_networks),
+        cmocka_unit_test(the_host_itself_is_no_destination),
         cmocka_unit_test(failures_of_the_network_are_told),
         cmocka_unit_test(connections_are_limited),
         cmocka_unit_test(what_is_sent_is_limited_to_the_byte),
