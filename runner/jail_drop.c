@@ -69,8 +69,6 @@ static int limit_rows(const struct limit_row *rows, size_t n)
     return 0;
 }
 
-/* The ceiling of nice is 0 (20 - 20, getrlimit(2)): nobody gets ahead of others, and pid 1, which the
- * job could slow down, can be set right again. */
 static int set_rlimits(void)
 {
     static const struct limit_row rows[] = {
@@ -79,7 +77,7 @@ static int set_rlimits(void)
         {RLIMIT_MSGQUEUE, 819200, 819200},
         {RLIMIT_SIGPENDING, 4096, 4096},
         {RLIMIT_STACK, 8u << 20, RLIM_INFINITY},
-        {RLIMIT_NICE, 20, 20},
+        {RLIMIT_NICE, 0, 0},
         {RLIMIT_RTPRIO, 0, 0},
     };
     return limit_rows(rows, sizeof rows / sizeof *rows);

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -22,12 +21,11 @@
 #include "common/file.h"
 #include "proto/result.h"
 
-#define EXIT_CANNOT_RUN    127
-#define IOPRIO_WHO_PROCESS 1 /* linux/ioprio.h, absent from older headers */
-#define ENV_MAX            32
-#define PROXY              "http://127.0.0.1:3128" /* GATE_PROXY_PORT */
-#define CACHE              "/home/agent/.cache"
-#define TOKEN_DIGITS       (2 * TASK_TOKEN_BYTES)
+#define EXIT_CANNOT_RUN 127
+#define ENV_MAX         32
+#define PROXY           "http://127.0.0.1:3128" /* GATE_PROXY_PORT */
+#define CACHE           "/home/agent/.cache"
+#define TOKEN_DIGITS    (2 * TASK_TOKEN_BYTES)
 
 struct environment {
     char id[sizeof "CREEL_TASK_ID=" + ID_SIZE];
@@ -80,6 +78,7 @@ static void __attribute__((noreturn)) cannot_run(const char *what)
     _exit(EXIT_CANNOT_RUN);
 }
 
+/* In pid 1, once: what the warden ignores is inherited, also through exec. */
 static void reset_signals(void)
 {
     sigset_t none;
@@ -93,7 +92,7 @@ static void reset_signals(void)
 /* In the child: one step's program, found by PATH, with 0, 1 and 2 and nothing else. */
 static void __attribute__((noreturn)) exec_program(char *const *argv)
 {
-    reset_signals();
+    signal(SIGPIPE, SIG_DFL);
     setsid();
     if (chdir("/task") < 0 || close_range(3, ~0u, 0) < 0)
         cannot_run(argv[0]);
@@ -105,7 +104,7 @@ static void __attribute__((noreturn)) exec_program(char *const *argv)
 static void __attribute__((noreturn))
 exec_tool(int tool, char *const *argv, const struct environment *env)
 {
-    reset_signals();
+    signal(SIGPIPE, SIG_DFL);
     setsid();
     if (chdir("/task") == 0 && close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
         execveat(tool, "", argv, env->vars, AT_EMPTY_PATH);
@@ -138,40 +137,12 @@ static void kill_rest(void)
             ;
 }
 
-/* What all steps of a run have in common. */
-struct run {
-    int status;
-    int policy, nice, io; /* of pid 1 before the first */
-    struct sched_param param;
-    cpu_set_t processors;
-};
-
-static void remember(struct run *run)
-{
-    run->policy = sched_getscheduler(0);
-    sched_getparam(0, &run->param);
-    run->nice = getpriority(PRIO_PROCESS, 0);
-    run->io = (int)syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0);
-    sched_getaffinity(0, sizeof run->processors, &run->processors);
-}
-
-/* A job may slow what has its user id, so pid 1 too, and with it every later step: each begins as the
- * first one did. What cannot be set stays. */
-static void be_as_before(const struct run *run)
-{
-    sched_setscheduler(0, run->policy, &run->param);
-    setpriority(PRIO_PROCESS, 0, run->nice);
-    syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, run->io);
-    sched_setaffinity(0, sizeof run->processors, &run->processors);
-}
-
-static bool run_step(const struct run *run, enum step_kind kind, uint32_t index, char *const *argv,
+static bool run_step(int status, enum step_kind kind, uint32_t index, char *const *argv,
                      struct environment *env)
 {
     struct warden_step step = {.kind = kind, .index = index};
-    be_as_before(run);
     uint64_t began = clock_mono_us();
-    write_all(run->status, &step, sizeof step);
+    write_all(status, &step, sizeof step);
     environ = env->vars;
     /* Shares our memory until it has a program of its own: nothing is copied that exec throws away. */
     pid_t pid = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
@@ -187,15 +158,15 @@ static bool run_step(const struct run *run, enum step_kind kind, uint32_t index,
      * (a database, say) is meant to serve the command. */
     if (kind != STEP_SETUP)
         kill_rest();
-    write_all(run->status, &step, sizeof step);
+    write_all(status, &step, sizeof step);
     return step.exit == 0 && step.signal == 0;
 }
 
-static bool run_line(const struct run *run, enum step_kind kind, uint32_t index, char *line,
+static bool run_line(int status, enum step_kind kind, uint32_t index, char *line,
                      struct environment *env)
 {
     char *argv[] = {(char[]){"/bin/sh"}, (char[]){"-c"}, line, NULL};
-    return run_step(run, kind, index, argv, env);
+    return run_step(status, kind, index, argv, env);
 }
 
 /* Setup, command, tests. A failed setup line ends the run; a failed command does not: the operator
@@ -204,20 +175,18 @@ static int run_task(const struct jail_spec *spec, int status)
 {
     const struct order *order = spec->order;
     char *strings[ORDER_ARGS_MAX + 1];
-    struct run run = {.status = status};
     struct environment env, test_env;
-    remember(&run);
     make_environment(spec, true, &env);
     make_environment(spec, false, &test_env);
     order_strings(order, 0, order->nsetup, strings);
     for (uint32_t i = 0; i < order->nsetup; i++)
-        if (!run_line(&run, STEP_SETUP, i, strings[i], &env))
+        if (!run_line(status, STEP_SETUP, i, strings[i], &env))
             return 1;
     order_strings(order, order->nsetup, order->ncommand, strings);
-    run_step(&run, STEP_COMMAND, 0, strings, &env);
+    run_step(status, STEP_COMMAND, 0, strings, &env);
     order_strings(order, order->nsetup + order->ncommand, order->ntests, strings);
     for (uint32_t i = 0; i < order->ntests; i++)
-        run_line(&run, STEP_TEST, i, strings[i], &test_env);
+        run_line(status, STEP_TEST, i, strings[i], &test_env);
     return 0;
 }
 
@@ -273,6 +242,7 @@ int jail_init(const struct jail_spec *spec, int status, struct jail_report *repo
 {
     struct err err = ERR_INIT;
     prctl(PR_SET_NAME, "creel-init");
+    reset_signals();
     signal(SIGPIPE, SIG_IGN);
     wait_to_go(report);
     if (jail_limit(spec, &err) < 0) {

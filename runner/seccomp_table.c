@@ -157,14 +157,15 @@ const struct seccomp_group seccomp_nested[] = {
  * whoever asks. */
 #define INTERNET(family, protocol) GRANT("socket", INT(0, family), INT(2, protocol))
 
-#define NEW_TIME       0x80   /* CLONE_NEWTIME; in clone the bit belongs to the signal */
-#define TIOCLINUX_     0x541C /* no header that goes with sys/ioctl.h */
-#define MPTCP          262    /* IPPROTO_MPTCP, not in the headers of our oldest hosts */
-#define SCHED_CORE     62     /* PR_SCHED_CORE, likewise */
-#define REPLACE_TABLE  64     /* IPT_SO_SET_REPLACE, IP6T_SO_SET_REPLACE */
-#define ADD_COUNTERS   65     /* IPT_SO_SET_ADD_COUNTERS, IP6T_SO_SET_ADD_COUNTERS */
-#define ARP_REPLACE    96     /* ARPT_SO_SET_REPLACE */
-#define BRIDGE_REPLACE 128    /* EBT_SO_SET_ENTRIES */
+#define NEW_TIME         0x80   /* CLONE_NEWTIME; in clone the bit belongs to the signal */
+#define IOPRIO_WHO_USER_ 3      /* linux/ioprio.h, absent from older headers */
+#define TIOCLINUX_       0x541C /* no header that goes with sys/ioctl.h */
+#define MPTCP            262    /* IPPROTO_MPTCP, not in the headers of our oldest hosts */
+#define SCHED_CORE       62     /* PR_SCHED_CORE, likewise */
+#define REPLACE_TABLE    64     /* IPT_SO_SET_REPLACE, IP6T_SO_SET_REPLACE */
+#define ADD_COUNTERS     65     /* IPT_SO_SET_ADD_COUNTERS, IP6T_SO_SET_ADD_COUNTERS */
+#define ARP_REPLACE      96     /* ARPT_SO_SET_REPLACE */
+#define BRIDGE_REPLACE   128    /* EBT_SO_SET_ENTRIES */
 
 /* Calls of seccomp_allowed that are denied by argument, and calls that only arguments allow. */
 const struct seccomp_rule seccomp_rules[] = {
@@ -201,6 +202,14 @@ const struct seccomp_rule seccomp_rules[] = {
     /* Pid 1 of the jail has the job's user id: the job could bend the tests by limits that they
      * inherit. Junk in the upper half only denies more. */
     {DENY("prlimit64", NOT(0, 0)), .why = "limits of others: pid 1 has the job's user id"},
+    {DENY("setpriority", INT(1, 1)), .why = "slowing pid 1, and with it the steps that it starts"},
+    {DENY("setpriority", INT(0, PRIO_USER))},
+    {DENY("ioprio_set", INT(1, 1))},
+    {DENY("ioprio_set", INT(0, IOPRIO_WHO_USER_))},
+    {DENY("sched_setaffinity", INT(0, 1))},
+    {DENY("sched_setscheduler", INT(0, 1))},
+    {DENY("sched_setparam", INT(0, 1))},
+    {DENY("sched_setattr", INT(0, 1))},
     /* Lowered to 0 the limit would start the program that the host's core_pattern names. Programs that
      * turn their dumps off get what they want, so they are told that it worked; some end when it does
      * not. */

@@ -54,6 +54,9 @@ struct warden_usage {
     uint32_t oom_kills, pids_hits;
 };
 
+/* A network namespace lives as long as a process or a socket of it. `network` says that no process of the
+ * attempt is left; its only sockets outside are the gate's, which a run's START gave to serve: serve
+ * closes them before it asks for the WIPE, and answers for that in the receipt. */
 struct warden_wiped {
     uint8_t processes, disk, cgroup, network; /* 1: gone, and checked */
     uint8_t encrypted; /* the disk was an image, whose key went with its mapping */

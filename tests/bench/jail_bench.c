@@ -42,7 +42,13 @@ static int bench_init(struct bench *b, struct err *err)
     return seccomp_compile(&b->filter, err);
 }
 
-static int run_phase(struct cell *cell, struct err *err)
+static double ms_since(uint64_t began)
+{
+    return (double)(clock_mono_us() - began) / 1000;
+}
+
+/* ret_ms: from `began` until all of the jail's processes are reaped. */
+static int run_phase(struct cell *cell, uint64_t began, double *ret_ms, struct err *err)
 {
     struct cell_end end;
     int fds[FDPASS_MAX];
@@ -50,6 +56,7 @@ static int run_phase(struct cell *cell, struct err *err)
     int rc = cell_start(cell, WARDEN_RUN, fds, &nfds, err);
     if (rc == 0) {
         rc = cell_ended(cell, &end, err);
+        *ret_ms = ms_since(began);
         fds_close(fds, nfds);
     }
     if (rc == 0 && end.exit != 0)
@@ -66,11 +73,6 @@ static int destroy(struct cell *cell, struct err *err)
                    w.network);
 }
 
-static double ms_since(uint64_t began)
-{
-    return (double)(clock_mono_us() - began) / 1000;
-}
-
 static int bench_phase(const struct bench *b, int n, struct err *err)
 {
     struct cell cell;
@@ -81,9 +83,10 @@ static int bench_phase(const struct bench *b, int n, struct err *err)
     fds_close(&pack, 1);
     for (int i = 0; rc == 0 && i < n; i++) {
         uint64_t began = clock_mono_us();
-        rc = run_phase(&cell, err);
+        double ms;
+        rc = run_phase(&cell, began, &ms, err);
         if (rc == 0)
-            printf("%.3f\n", ms_since(began));
+            printf("%.3f\n", ms);
     }
     if (rc == 0)
         return destroy(&cell, err);
@@ -102,8 +105,8 @@ static int bench_whole(const struct bench *b, int n, bool cycle, struct err *err
         if (rc < 0)
             return rc;
         fds_close(&pack, 1);
-        rc = run_phase(&cell, err);
-        double ms = ms_since(began);
+        double ms;
+        rc = run_phase(&cell, began, &ms, err);
         if (rc == 0)
             rc = destroy(&cell, err);
         else
@@ -132,9 +135,9 @@ static int bench_pool(const struct bench *b, int n, struct err *err)
         if (rc == 0)
             rc = cell_bind(&cell, &b->task, b->token, &pack, err);
         fds_close(&pack, 1);
+        double ms;
         if (rc == 0)
-            rc = run_phase(&cell, err);
-        double ms = ms_since(began);
+            rc = run_phase(&cell, began, &ms, err);
         if (rc == 0)
             rc = destroy(&cell, err);
         else

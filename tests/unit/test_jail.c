@@ -77,13 +77,13 @@ static void steps(void **state)
     /* What setup starts serves the command; what the command starts is dead before the tests. */
     strv_add(&f->task.setup, "sleep 600 & echo $! >/tmp/setup");
     strv_add(&f->task.tests, "kill -0 $(cat /tmp/setup) 2>/dev/null && echo alive; "
-                             "ls -d /proc/[0-9]* | wc -l");
+                             "set -- /proc/[0-9]*; echo $#");
     strv_add(&f->task.tests, "true");
     fixture_sh(f,
                "kill -0 $(cat /tmp/setup) && echo up; (trap '' TERM HUP; setsid sleep 600 &) ;"
                "exit 7",
                &r);
-    assert_string_equal(buf_str(&r.out), "up\n4\n");
+    assert_string_equal(buf_str(&r.out), "up\n2\n");
     assert_int_equal(r.nsteps, 8);
     assert_int_equal(r.steps[1].kind, STEP_SETUP);
     assert_int_equal(r.steps[3].kind, STEP_COMMAND);
@@ -151,6 +151,21 @@ static void kernel_is_shut(void **state)
 }
 
 /* Pid 1 has the job's user id, and what it is limited to the tests inherit. */
+/* Later steps begin as pid 1 is. Each of these could slow it, since it has the job's user id. */
+static void first_process_keeps_its_pace(void **state)
+{
+    struct jail_fixture *f = *state;
+    NEED_JAIL(f);
+    if (access("/usr/bin/chrt", X_OK) < 0 || access("/usr/bin/taskset", X_OK) < 0)
+        skip();
+    says(f,
+         "for c in 'renice -n 7 -p 1' 'renice -n 7 -g 1' 'renice -n 7 -u 1000' 'chrt -b -p 0 1'"
+         "  'chrt -i -p 0 1' 'taskset -p 1 1' 'ionice -c 3 -p 1' 'ionice -c 3 -u 1000'; do"
+         " $c >/dev/null 2>&1 && echo \"$c\"; done;"
+         "nice -n 3 taskset 1 chrt -b 0 ionice -c 3 echo own",
+         "own\n");
+}
+
 static void first_process_keeps_its_limits(void **state)
 {
     struct jail_fixture *f = *state;
@@ -373,10 +388,10 @@ static void processes_are_bounded(void **state)
     assert_non_null(strstr(buf_str(&r.err), "fork"));
     assert_true(r.wiped.processes && r.wiped.disk && r.wiped.cgroup && r.wiped.network);
     ran_done(&r);
-    strv_add(&f->task.tests, "ls -d /proc/[0-9]* | wc -l");
+    strv_add(&f->task.tests, "set -- /proc/[0-9]*; echo $#");
     fixture_run(f, (const char *const[]){"bash", "-c", ":(){ :|:& };:; sleep 0.3", NULL}, &r);
-    /* pid 1, sh, ls, wc: the bomb is gone before the test. */
-    assert_string_equal(buf_str(&r.out), "4\n");
+    /* pid 1 and sh: the bomb is gone before the test. */
+    assert_string_equal(buf_str(&r.out), "2\n");
     ran_done(&r);
 }
 
@@ -527,6 +542,7 @@ int main(void)
         JAIL_TEST(failed_setup),
         JAIL_TEST(bad_commands),
         JAIL_TEST(kernel_is_shut),
+        JAIL_TEST(first_process_keeps_its_pace),
         JAIL_TEST(first_process_keeps_its_limits),
         JAIL_TEST(no_core_leaves),
         JAIL_TEST(host_is_out_of_sight),
