@@ -140,8 +140,10 @@ const struct cmd cmd_cache = {
     .args = "ls | rm ...",
     .summary = "Dependency caches that trusted tasks left on hosts.",
     .help =
-        "A task sees a cache below its own writes, read-only; what it writes dies with it. Only a\n"
-        "task that you run with --trusted, and that succeeds, leaves a new one under the name.\n\n"
+        "A task finds its cache in ~/.cache, where package managers look, read-only below its own\n"
+        "writes; what it writes dies with it. Only a task that you run with --trusted, and that\n"
+        "succeeds, leaves a new one under the name. When a host says that it has a cache no more,\n"
+        "'creel cache rm' lets the next trusted task begin anew.\n\n"
         "  creel run --egress npm --cache npm --trusted -- npm ci\n"
         "  creel run --cache npm -- ./agent.sh\n",
     .subs = subs,
