@@ -5,6 +5,7 @@ up      starts a process for each uid (the very ids that jails' users have), tha
 check   prints a line for everything about them, and of the kernel's settings, that changed
 sweep   prints a line for every trace of an attack that is found on the host outside of a jail, and for
         every process of those tasks, which have ended
+tasks   prints for every process of any task: the task, the host's user id, its namespaces
 down    ends and removes them
 """
 import ctypes
@@ -113,6 +114,17 @@ def outside():
             pass
 
 
+def tasks_now():
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        task = re.search(rb"CREEL_TASK_ID=(\w+)", read("/proc/%s/environ" % pid))
+        try:
+            spaces = [os.readlink("/proc/%s/ns/%s" % (pid, n)) for n in "cgroup ipc mnt net pid user uts".split()]
+            if task:
+                print(task.group(1).decode(), os.stat("/proc/" + pid).st_uid, *spaces)
+        except OSError:
+            pass
+
+
 def sweep(tasks):
     mark = MARK.encode()
     seen = set()
@@ -179,5 +191,7 @@ elif verb == "check":
     check()
 elif verb == "sweep":
     sweep(rest)
+elif verb == "tasks":
+    tasks_now()
 elif verb == "down":
     down()

@@ -96,22 +96,34 @@ def disk_sparse(world):
 
 @case(" ".join(MEMORY), vps=True, why="memory is limited by cgroup v2, and this machine's belongs to others too")
 def memory(world):
-    """A disk larger than the memory, so that it is memory that says no."""
+    """The disk is memory too, half of it: what does not go there has to be stopped by the limit of memory."""
     for name in MEMORY:
-        attempt = world.run("bin/attack", name, limits="mem=64M,disk=2G,pids=64")
+        attempt = world.run("bin/attack", name, limits="mem=32M,disk=16M,pids=64")
         complaints = world.complaints(attempt.id)
         peak = int(attempt.end.get("mem_peak", 0))
         verdict = attempt.verdict(name)
         if verdict and not verdict[0]:
             complaints.append(verdict[1])
-        if peak > 64 * MIB:
+        if peak > 32 * MIB:
             complaints.append("%d bytes were used" % peak)
         if verdict:
             # Something else said no before memory did: that is told by the attack's own words.
             stopped = "%s, peak %d MiB" % (verdict[1], peak // MIB)
         else:
-            stopped = told(world, attempt, r"memory limit 64 MiB reached, peak 6[34](\.\d+)? MiB, 1 process group killed")
+            stopped = told(world, attempt, r"memory limit 32 MiB reached, peak 3[12](\.\d+)? MiB, 1 process group killed")
         yield judge(name, TABLE[name]["what"], stopped, "; ".join(complaints))
+
+
+@case("page-cache", vps=True, why="memory is limited by cgroup v2")
+def page_cache(world):
+    """A disk that memory cannot hold is an image: what is written there passes through the host's memory."""
+    attempt = world.run("bin/attack", "memory-tmpfs", limits="mem=32M,disk=512M,wall=20s")
+    peak, disk = int(attempt.end.get("mem_peak", 0)), int(attempt.end.get("disk_peak", 0))
+    complaints = world.complaints(attempt.id)
+    if not 0 < peak <= 32 * MIB:
+        complaints.append("%d bytes of memory were used" % peak)
+    yield judge("page-cache", "push other memory out by files on the disk",
+                "counted as the job's: %d MiB written, peak of memory %d MiB" % (disk // MIB, peak // MIB), "; ".join(complaints))
 
 
 @case("fork-count fork-bomb", vps=True, why="processes are limited by cgroup v2, and a bomb would fill this machine")

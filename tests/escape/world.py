@@ -83,8 +83,9 @@ class World:
         return subprocess.Popen([*words, *flags, "--", *command], env=self.env, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
-    def finish(self, process, during=None, when=None):
-        """Its end. `during()` is called once, while it runs, when its output holds the bytes `when`."""
+    def finish(self, process, during=None, when=None, each=None):
+        """Its end. `during()` is called once, while it runs, when its output holds the text `when`;
+        `each(event)` for every event."""
         timer = threading.Timer(WAIT_S, process.kill)
         timer.start()
         events, errors = [], []
@@ -96,6 +97,8 @@ class World:
             except ValueError:
                 raise RuntimeError("not a line of JSON: %r" % line[:200])
             events.append(event)
+            if each:
+                each(event)
             if during and event.get("event") == "log" and when in event["text"]:
                 during()
                 during = None
