@@ -127,3 +127,41 @@ def reboot(world):
 @case("acct", vps=True, why="every process of this machine would be written down")
 def acct(world):
     yield alone(world, "acct")[1]
+
+
+POISON = r"""
+cd ~/.cache || exit 9
+echo evil >dep; rm -f tool; printf '#!/bin/sh\necho evil\n' >tool; chmod +x tool; ln -sfn /etc/shadow link; chmod 777 .
+ln -f dep hard; mknod whiteout c 0 0; mkdir -p .wh..wh..opq; mv dir dir2
+for f in $(find / -xdev -name dep 2>/dev/null); do echo evil >>$f; done
+for fd in /proc/self/fd/* /proc/1/root; do ls -l $fd/.. >/dev/null 2>&1; done
+true
+"""
+
+
+@case("cache-poison")
+def cache_poison(world):
+    """What a trusted task kept is what a later one finds, whatever came between."""
+    flags = ["--cache", "deps"]
+    kept = world.run("sh", "-c", "cd ~/.cache && echo good >dep && printf '#!/bin/sh\necho good\n' >tool && chmod +x tool && mkdir dir && "
+                     "echo x >dir/file", flags=[*flags, "--trusted"])
+    # The time of a cache's own directory says when it was used last, and is the warden's.
+    listing = ('find "$1" -printf "%P %y %m %s %l\\n" | sort; find "$1" -mindepth 2 -printf "%P %T@\\n" | sort; find "$1" -type f -exec sha256sum {} + | sort')
+    before = world.host(listing, world.caches)
+    evil = world.run("sh", "-c", POISON, flags=flags)
+    none = world.run("sh", "-c", "echo evil >~/.cache/dep 2>/dev/null; ls -A ~/.cache 2>/dev/null")
+    after = world.host(listing, world.caches)
+    later = world.run("sh", "-c", "cd ~/.cache && cat dep dir/file && ./tool; ls -A", flags=flags)
+    complaint = ""
+    if kept.state != "succeeded" or not before.strip() or len(before.splitlines()) < 4:
+        complaint = "nothing was kept: " + kept.said()
+    elif evil.state != "succeeded":
+        complaint = "the attack did not run: " + evil.said()
+    elif after != before:
+        complaint = "the store of caches is not what it was: %s" % sorted(set(after.splitlines()) ^ set(before.splitlines()))
+    elif later.out.split() != ["good", "x", "good", "dep", "dir", "tool"]:
+        complaint = "a later task finds: " + later.said()
+    elif "tool" in none.out:
+        complaint = "a task that names no cache sees one"
+    yield judge("cache-poison", "change, replace, link into, whiteout what a trusted task left for others",
+                "the kept tree is read-only below; a task's own layer dies with it", complaint)

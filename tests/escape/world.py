@@ -8,6 +8,7 @@ one on this machine (real sshd, controller and runner; no cgroup v2 here, perhap
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -173,7 +174,8 @@ class World:
 
 class Local(World):
     def up(self):
-        self.env.update(CREEL_BUILD=BUILD, THROWAWAY_RUNNER_FLAGS="--slots %d" % SLOTS)
+        self.caches = tempfile.mkdtemp(prefix="creel-caches.")
+        self.env.update(CREEL_BUILD=BUILD, THROWAWAY_RUNNER_FLAGS="--slots %d --caches %s" % (SLOTS, self.caches))
         self.take_env(self.bash("e2e_up >&2; env -0"))
         self.unenforced = [x for x in self.env.get("CREEL_ALLOW_UNENFORCED", "").split(",") if x]
         self.limits = "disk=256M,wall=90s"
@@ -183,6 +185,7 @@ class Local(World):
         if self.dir:
             self.host_python("canary.py", self.canary, "down")
             self.bash("E2E=%s; e2e_down" % shlex.quote(self.dir))
+            shutil.rmtree(self.caches, ignore_errors=True)
 
     def on_host(self, argv, stdin, timeout):
         return subprocess.run(argv, input=stdin or b"", stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
@@ -197,6 +200,7 @@ class Local(World):
 
 class Vps(World):
     vps = True
+    caches = "/var/lib/creel/caches"
 
     def up(self):
         self.env.update(CREEL_BUILD=BUILD)

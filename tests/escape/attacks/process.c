@@ -124,6 +124,24 @@ static void first_writes(char **args)
             strerror(errno));
 }
 
+/* What pid 1 has, the later steps inherit: the tests that judge the work. */
+static void slow_first(char **args)
+{
+    struct sched_param p = {0};
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(0, &one);
+    refused(setpriority(PRIO_PROCESS, 1, 19), "the priority of pid 1");
+    refused(syscall(SYS_setpriority, (1ul << 32) | PRIO_PROCESS, (1ul << 32) | 1, 19),
+            "the priority of pid 1, high bits");
+    refused(setpriority(PRIO_PGRP, 1, 19), "the priority of pid 1's group");
+    refused(setpriority(PRIO_USER, getuid(), 19), "the priority of all of the user's");
+    refused(sched_setscheduler(1, SCHED_IDLE, &p), "the scheduling of pid 1");
+    refused(sched_setaffinity(1, sizeof one, &one), "the processors of pid 1");
+    refused(syscall(SYS_ioprio_set, 1, 1, 3 << 13), "the disk priority of pid 1");
+    blocked("nice, group, user, SCHED_IDLE, affinity, ioprio of pid 1: %s", strerror(errno));
+}
+
 /* Its arguments say where the runner's state and keys are. */
 static void arguments(char **args)
 {
@@ -327,6 +345,8 @@ const struct attack attacks_process[] = {
      ANYWHERE, "", first_files},
     {"proc-first-write", "write to /proc/1/mem, set pid 1's limits", "pid 1 is not dumpable",
      ANYWHERE, "", first_writes},
+    {"slow-first", "slow pid 1, and by it the tests", "system call filter, by pid", ANYWHERE,
+     "it would slow the host", slow_first},
     {"arguments", "read what pid 1 was started with", "wiped by the keeper", ANYWHERE, "",
      arguments},
     {"inherited-fds", "find descriptors of the runner", "close_range before exec", ANYWHERE, "",
