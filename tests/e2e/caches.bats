@@ -98,6 +98,22 @@ END
     [[ "$output" != *'it-ran'$'\n'* ]]
 }
 
+@test "the operator's name stands for what the last trusted task that succeeded left" {
+    kept=$(creel cache ls --json | jq -r '.caches[] | select(.name == "deps").sha256')
+    [ -d "$CACHES/$kept" ]
+    exits 5 task --cache deps --trusted -- sh -c 'echo poison >~/.cache/poison; exit 1'
+    [ "$(creel cache ls --json | jq -r '.caches[] | select(.name == "deps").sha256')" = "$kept" ]
+    exits 0 task --cache deps -- sh -c '! test -e ~/.cache/poison'
+    exits 0 creel cache ls
+    says deps "$CREEL_HOST" "${kept:0:12}"
+    exits 0 task --cache other -- true
+    says 'other, empty: none was kept'
+    creel cache rm deps
+    exits 0 task --cache deps -- sh -c '! test -e ~/.cache/dep'
+    exits 2 creel cache rm deps
+    exits 0 task --cache deps --trusted -- sh -c 'echo good >~/.cache/dep'
+}
+
 @test "a link in the store is no cache" {
     for one in "$CACHES"/*; do mv "$one" "$BATS_TEST_TMPDIR/"; ln -s "$BATS_TEST_TMPDIR/${one##*/}" "$one"; done
     run task --cache deps -- true

@@ -78,6 +78,11 @@ not_believed()
     not_believed task 'another task'
 }
 
+@test "a cache kept from a task that nobody trusted, well signed" {
+    not_believed cache 'kept, though the policy does not say so'
+    [ "$(creel cache ls --json | jq -c .caches)" = '[]' ]
+}
+
 @test "another patch than the one it signed" {
     not_believed patch 'not the one it signed'
 }

@@ -11,6 +11,7 @@ lies are well signed; STRANGER is a key that nobody pinned. Lies:
   patch        another patch than it signed  longer       a byte more than it signed
   truncated    half of the patch, then EOF   garbage      no pack at all, but signed
   log          another log than it signed    receipt      the receipt, by STRANGER
+  cache        a cache was kept, of a task that its operator does not trust
 """
 import hashlib
 import json
@@ -89,6 +90,8 @@ class Liar:
             other = "0" * 26
             params["externalParameters"].update(task=other, attempt=other + ".1")
             body["predicate"]["runDetails"]["metadata"]["invocationId"] = other + ".1"
+        elif self.lie == "cache":
+            body["predicate"]["runDetails"]["creel_cache"] = "c" * 64
         elif self.lie == "garbage":
             pack = b"PACK" + bytes(200)
             subject["sha256"] = hashlib.sha256(pack).hexdigest()
@@ -99,7 +102,7 @@ class Liar:
             pack += b"x"
         elif self.lie == "truncated":
             pack = pack[:len(pack) // 2]
-        if self.lie in ("envelope", "policy", "task", "garbage"):
+        if self.lie in ("envelope", "policy", "task", "garbage", "cache"):
             return signed(doc, body, self.key), pack
         return payload, pack
 
