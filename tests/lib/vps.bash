@@ -5,6 +5,7 @@
 
 vps()
 {
+    # shellcheck disable=SC2153 # e2e.bash's
     python3 "$CREEL_ROOT/tests/vps/vps" "$@"
 }
 
@@ -12,6 +13,17 @@ vps()
 on_vps()
 {
     vps ssh "$VPS" "$@"
+}
+
+# vps_wait SECONDS CMD... : as throwaway_wait, but by the clock: a command there takes its time.
+vps_wait()
+{
+    vps_until=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$vps_until" ] || return 1
+        sleep 0.2
+    done
 }
 
 # vps_host_up [SLOTS [KERNEL-ARGUMENT...]] : with kernel arguments it boots from power-on, which takes longer.

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Runs as a task: leaves a canary in every place that a job can write to, says "planted", and ends when
-/task/go appears. The canary is given masked, so that only this job ever holds it in the clear; each
+"""Runs as a task: leaves a canary in every place that a job can write to, says "planted", and ends at a
+SIGUSR1. The canary is given masked, so that only this job ever holds it in the clear; each
 place appends a letter of its own, which the scan (canary_scan.py) counts by.
 
   canary_job.py HEX     HEX: the canary, every byte xored with 0xa5
@@ -8,6 +8,7 @@ place appends a letter of its own, which the scan (canary_scan.py) counts by.
 import array
 import mmap
 import os
+import signal
 import socket
 import sys
 import time
@@ -61,6 +62,7 @@ def stream():
 
 
 def main():
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     canary = bytes(b ^ 0xA5 for b in bytes.fromhex(sys.argv[1]))
     home = os.environ["HOME"]
 
@@ -105,8 +107,7 @@ def main():
         sys.stdout.buffer.write(word("r") + b"\n")
     sys.stdout.buffer.flush()
     print("planted", flush=True)
-    while not os.path.exists("/task/go"):
-        time.sleep(0.1)
+    signal.sigwait([signal.SIGUSR1])
 
 
 def nameless(data):

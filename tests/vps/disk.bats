@@ -23,17 +23,21 @@ teardown()
     [ -n "${BATS_TEST_COMPLETED:-}" ] || on_vps 'journalctl -u creel-runner -n 12 --no-pager -o cat' || true
 }
 
-# no_disks : of the runner's images nothing is there: mapping, loop device, file, or its blocks.
+# spares_only : the runner has no images but those that it keeps ready, one a slot.
+spares_only()
+{
+    [ "$(on_vps 'losetup -na | wc -l; ls -d /dev/dm-* | wc -l' | tr '\n' ' ')" = '2 2 ' ]
+}
+
+# no_disks : stops the runner, after which nothing of an image is there: mapping, loop device, file, blocks.
 no_disks()
 {
     # shellcheck disable=SC2016 # for the host
-    on_vps '[ -z "$(losetup -a)" ] && [ "$(ls /dev/mapper)" = control ] && ! ls -d /dev/dm-* &&
-        [ -z "$(ls -A /var/lib/creel-runner/disks)" ]' 2>/dev/null
-}
-
-used_mib()
-{
-    on_vps 'sync; df --output=used -m / | tail -n 1'
+    on_vps 'systemctl stop creel-runner
+        [ -z "$(losetup -a)" ] && [ "$(ls /dev/mapper)" = control ] && ! ls -d /dev/dm-* 2>/dev/null &&
+        [ -z "$(ls -A /var/lib/creel-runner/disks)" ] && sync && df --output=used -m / | tail -n 1 >/root/used'
+    used=$(on_vps 'cat /root/used; systemctl start creel-runner')
+    [ $((used - ${1:-$used})) -lt 8 ]
 }
 
 @test "the runner's disk code on this kernel" {
@@ -71,14 +75,14 @@ used_mib()
 @test "a host without the room says so before anything runs" {
     exits 6 task --limit disk=100G -- true
     says 'MiB on this host'
-    throwaway_wait 20 no_disks
+    vps_wait 60 spares_only
 }
 
 @test "two attempts at once: each has its limit, none sees the other's disk" {
     one=$(detached --limit disk=64M,mem=64M -- sh -c 'echo mine >/tmp/one; cat /dev/zero >$HOME/fill; df -m --output=avail /task; sleep 20; ls /tmp; df --output=source /task')
     two=$(detached --limit disk=96M,mem=64M -- sh -c 'echo mine >/tmp/two; sleep 10; head -c 60000000 /dev/zero >$HOME/part && ls /tmp && df --output=source /task')
-    throwaway_wait 120 in_state "$one" succeeded failed
-    throwaway_wait 120 in_state "$two" succeeded failed
+    vps_wait 120 in_state "$one" succeeded failed
+    vps_wait 120 in_state "$two" succeeded failed
     creel logs "$one" >one.log
     creel logs "$two" >two.log
     grep -x two two.log
@@ -87,31 +91,33 @@ used_mib()
     [ "$(grep -h ^/dev/dm one.log two.log | sort -u | wc -l)" -eq 2 ]
     in_state "$two" succeeded
     wait_receipt "$two"
-    throwaway_wait 20 no_disks
+    vps_wait 60 spares_only
+    no_disks
 }
 
 @test "the runner killed while a disk is made or used: nothing is left when it is back" {
-    before=$(used_mib)
+    no_disks
+    before=$used
     for after in 0.2 0.6 1 2 4 8; do
         id=$(detached --limit disk=1G,mem=128M -- sh -c 'cat /dev/urandom >$HOME/fill')
         sleep "$after"
         on_vps 'systemctl kill -s KILL --kill-whom=all creel-runner; sleep 1; systemctl reset-failed creel-runner; systemctl start creel-runner'
-        throwaway_wait 60 no_disks
-        throwaway_wait 60 in_state "$id" lost failed stuck refused cancelled || creel cancel "$id"
+        vps_wait 60 spares_only
+        vps_wait 60 in_state "$id" lost failed stuck refused cancelled || creel cancel "$id"
     done
-    [ $(($(used_mib) - before)) -lt 8 ]
+    no_disks "$before"
 }
 
 @test "the power fails while a disk is in use: nothing is left after the boot" {
-    before=$(used_mib)
+    no_disks
+    before=$used
     id=$(detached --limit disk=1G,mem=128M -- sh -c 'echo begun; cat /dev/urandom >$HOME/fill')
     creel logs -f "$id" >log 2>/dev/null 3>&- &
-    throwaway_wait 60 grep -q begun log
+    vps_wait 60 grep -q begun log
     sleep 2
     vps crash "$VPS"
     kill $! 2>/dev/null || true
-    throwaway_wait 60 on_vps 'systemctl is-active creel-runner'
-    no_disks
-    [ $(($(used_mib) - before)) -lt 8 ]
+    vps_wait 60 on_vps 'systemctl is-active creel-runner'
+    no_disks "$before"
     exits 0 task -- echo up-again
 }

@@ -57,16 +57,16 @@ plant()
     id=$(detached --limit "wall=20m${1:+,$1}" -- python3 canary_job.py "$canary")
     creel logs -f "$id" >log 2>/dev/null 3>&- &
     follower=$!
-    throwaway_wait 300 grep -q planted log
+    vps_wait 300 grep -q planted log
 }
 
 # finish : lets the job end, waits for the receipt, and leaves no connection to the host.
 finish()
 {
     # shellcheck disable=SC2016 # for the host
-    on_vps 'touch "/proc/$(pgrep -f "^python3 canary_job" | head -n 1)/root/task/go"'
-    throwaway_wait 120 in_state "$id" succeeded
-    throwaway_wait 60 has_receipt "$id"
+    on_vps 'kill -USR1 "$(pgrep -o -f "^python3 canary_job")"'
+    vps_wait 120 in_state "$id" succeeded
+    vps_wait 60 has_receipt "$id"
     wait $follower
     creel show "$id" --receipt >receipt
     creel verify receipt
