@@ -87,7 +87,7 @@ static uint64_t bytes_used(int root)
     if (fstatfs(root, &st) < 0)
         return 0;
     if (st.f_files > 0 && st.f_ffree < INODES_FULL)
-        return (uint64_t)st.f_blocks * (uint64_t)st.f_bsize;
+        return (uint64_t)(st.f_blocks - st.f_bfree + st.f_bavail) * (uint64_t)st.f_bsize;
     return (uint64_t)(st.f_blocks - st.f_bfree) * (uint64_t)st.f_bsize;
 }
 
