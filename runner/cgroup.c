@@ -222,18 +222,29 @@ void cgroup_tree_done(struct cgroup_tree *t)
     fd_close(&t->dir);
 }
 
-static bool populated(int dir)
+/* Does the cgroup say so of itself? A word of cgroup.events with its value. */
+static bool event(int dir, const char *words)
 {
     char text[256];
-    return get(dir, "cgroup.events", text, sizeof text) == 0 && strstr(text, "populated 1");
+    return get(dir, "cgroup.events", text, sizeof text) == 0 && strstr(text, words);
 }
 
-/* Kernels before 5.14 have no cgroup.kill: freeze, so that no fork outruns the list, then signal. */
+static bool populated(int dir)
+{
+    return event(dir, "populated 1");
+}
+
+/* Kernels before 5.14 have no cgroup.kill: freeze, so that no fork outruns the list, then signal. A
+ * frozen process dies of it all the same. */
 static void kill_listed(int dir)
 {
     char text[16384];
+    uint64_t until = clock_mono_us() + REMOVE_MS * 1000ull;
     put(dir, "cgroup.freeze", "1");
-    if (get(dir, "cgroup.procs", text, sizeof text) == 0)
+    while (!event(dir, "frozen 1") && clock_mono_us() < until)
+        poll(NULL, 0, 1);
+    while (populated(dir) && clock_mono_us() < until &&
+           get(dir, "cgroup.procs", text, sizeof text) == 0) {
         for (char *at = text, *end; *at; at = end) {
             long pid = strtol(at, &end, 10);
             if (end == at)
@@ -241,6 +252,8 @@ static void kill_listed(int dir)
             if (pid > 1)
                 kill((pid_t)pid, SIGKILL);
         }
+        poll(NULL, 0, 1);
+    }
     put(dir, "cgroup.freeze", "0");
 }
 

@@ -1,9 +1,29 @@
 /* cgroup v2: reading where we are, and, where this machine lets us, limits that really bind. */
 #include "tests/unit/jail_fixture.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "runner/cgroup.h"
+
+/* A kernel without cgroup.kill, on demand: libc's openat is replaced in this program. */
+static bool no_cgroup_kill;
+
+int openat64(int dir, const char *path, int flags, ...)
+{
+    va_list args;
+    va_start(args, flags);
+    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(args, mode_t) : 0;
+    va_end(args);
+    if (no_cgroup_kill && strcmp(path, "cgroup.kill") == 0) {
+        errno = ENOENT;
+        return -1;
+    }
+    return (int)syscall(SYS_openat, dir, path, flags, mode);
+}
 
 static void own_path(void **state)
 {
@@ -147,6 +167,43 @@ static void cpu(void **state)
     ran_done(&r);
 }
 
+/* Never all at once on a list: each forks on until it dies. */
+static void __attribute__((noreturn)) breed(void)
+{
+    for (;;) {
+        signal(SIGCHLD, SIG_IGN);
+        if (fork() < 0)
+            poll(NULL, 0, 1);
+    }
+}
+
+static void old_kernel(void **state)
+{
+    struct jail_fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct cgroup c;
+    if (!take_tree(f))
+        skip();
+    f->task.policy.limits[LIMIT_PIDS] = 60;
+    assert_ok(cgroup_open(&f->cgroups, 0, f->task.policy.limits, geteuid(), &c, &err));
+    pid_t pid = fork();
+    if (pid == 0) {
+        int fd = openat(c.jail[CGROUP_RUN], "cgroup.procs", O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, "0", 1) != 1)
+            _exit(1);
+        breed();
+    }
+    while (cgroup_empty(&c, CGROUP_RUN, 0))
+        poll(NULL, 0, 1);
+    poll(NULL, 0, 50);
+    no_cgroup_kill = true;
+    cgroup_kill(&c, CGROUP_RUN);
+    no_cgroup_kill = false;
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_true(cgroup_empty(&c, CGROUP_RUN, 10000));
+    assert_true(cgroup_remove(&c));
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -156,6 +213,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(memory_for_collect, fixture_up, fixture_down),
         cmocka_unit_test_setup_teardown(pids, fixture_up, fixture_down),
         cmocka_unit_test_setup_teardown(cpu, fixture_up, fixture_down),
+        cmocka_unit_test_setup_teardown(old_kernel, fixture_up, fixture_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
