@@ -13,13 +13,21 @@
 
 #define BACKLOG 128
 
+/* 127.0.0.1, and a second address: to getaddrinfo(3) with AI_ADDRCONFIG a machine with the first alone
+ * has no IPv4, and it finds no name. */
 static int loopback_up(void)
 {
+    const struct sockaddr_in second = {.sin_family = AF_INET,
+                                       .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1)};
     struct ifreq ifr = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    struct ifreq alias = {.ifr_name = "lo:1"};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -1;
+    memcpy(&alias.ifr_addr, &second, sizeof second);
     int rc = ioctl(fd, SIOCSIFFLAGS, &ifr);
+    if (rc == 0)
+        rc = ioctl(fd, SIOCSIFADDR, &alias);
     fd_close(&fd);
     return rc;
 }

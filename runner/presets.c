@@ -15,7 +15,10 @@ static const struct source {
     const char *instead;           /* and beside its answer, unless that has this */
 } sources[PRESET_COUNT] = {
     [PRESET_NPM] = {.argv = {"npm", "config", "list", "--json"}, .line = "registry\": \""},
-    [PRESET_APT] = {.argv = {"apt-get", "indextargets", "--format", "$(REPO_URI)"}, .line = ""},
+    /* Without --no-release-info it is silent until lists were fetched. */
+    [PRESET_APT] = {.argv = {"apt-get", "indextargets", "--no-release-info", "--format",
+                             "$(REPO_URI)"},
+                    .line = ""},
     /* pip's user guide, "Configuration", and PyPI's documentation of its two hosts */
     [PRESET_PIP] = {.argv = {"python3", "-m", "pip", "config", "list"},
                     .line = "index-url=",

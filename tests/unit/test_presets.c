@@ -106,7 +106,7 @@ static void apt_and_others_together(void **state)
     static const char *const texts[] = {"a.example", "apt",    "deb.example:80",  "cargo",
                                         "go",        "github", "*.b.example:8443"};
     tool(b, "apt-get",
-         "test \"$3\" = '$(REPO_URI)' || exit 1\n"
+         "test \"$2\" = --no-release-info && test \"$4\" = '$(REPO_URI)' || exit 1\n"
          "echo http://deb.example/debian/; echo http://deb.example/debian/\n"
          "echo https://sec.example:8443/; echo cdrom:x; echo file:///srv; echo "
          "mirror+file:/etc/x\n"
