@@ -16,6 +16,7 @@
 #include "common/diag.h"
 #include "common/file.h"
 #include "controller/engine_internal.h"
+#include "controller/plan.h"
 
 #define HEARTBEAT_MS   2000
 #define CALL_AHEAD_MAX 2 /* hosts */
@@ -147,9 +148,7 @@ static int pick_host(struct engine *e, const struct task_row *row, char out[stat
         return r;
     for (size_t i = 0; i < n; i++) {
         struct engine_host *h = engine_host_get(e, hosts[i].name, err);
-        if (h == NULL || (hosts[i].unenforceable & ~row->policy.allow_unenforced) != 0)
-            continue;
-        if (row->policy.image[0] && !store_host_image(&hosts[i], row->policy.image))
+        if (h == NULL || !plan_host_fits(&hosts[i], &row->policy))
             continue;
         unsigned load = h->slots_used * 4 + (h->state == HOST_READY ? 0 : 1) + h->tries;
         if (load < best) {
@@ -161,8 +160,9 @@ static int pick_host(struct engine *e, const struct task_row *row, char out[stat
     if (n == 0)
         return err_set(err, ERR_USAGE, "no host is enrolled: creel host add");
     if (best == UINT32_MAX)
-        return err_set(err, ERR_REFUSED, "no host can enforce this task's limits%s: creel doctor",
-                       row->policy.image[0] ? ", or has its image" : "");
+        return err_set(err, ERR_REFUSED,
+                       "no host has all that this task needs: its limits enforced, its image, its "
+                       "presets; see creel doctor");
     return 0;
 }
 

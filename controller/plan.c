@@ -139,10 +139,9 @@ static void network_lines(const struct plan *p, struct buf *to)
         line(to, "network", "none but loopback");
     for (size_t i = 0; i < egress->n; i++) {
         struct egress_rule rule;
-        struct err ignored = ERR_INIT;
 
         label(to, i ? "" : "network");
-        if (egress_parse(egress->v[i], &rule, &ignored) == 0) {
+        if (egress_parse(egress->v[i], &rule, NULL) == 0) {
             rule_text(&rule, egress->v[i], to);
             preset_note(p, &rule, to);
         } else {
@@ -214,6 +213,22 @@ void plan_text(const struct plan *p, struct buf *to)
     network_lines(p, to);
     jail_lines(p, to);
     buf_done(&words);
+}
+
+bool plan_host_fits(const struct host_row *h, const struct policy *p)
+{
+    if (h->unenforceable & ~p->allow_unenforced)
+        return false;
+    if (p->image[0] && !store_host_image(h, p->image))
+        return false;
+    for (size_t i = 0; i < p->egress.n; i++) {
+        struct egress_rule rule;
+
+        if (egress_parse(p->egress.v[i], &rule, NULL) == 0 && rule.kind == EGRESS_PRESET &&
+            !(h->presets & 1u << rule.preset))
+            return false;
+    }
+    return true;
 }
 
 int plan_check(const struct plan *p, struct err *err)

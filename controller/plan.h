@@ -15,6 +15,8 @@ struct plan {
 
 /* Appends the plan, one fact a line. Foreign text (names, subjects, commands) comes out neutral. */
 void plan_text(const struct plan *p, struct buf *to);
+/* Can this host run a task of that policy, as far as its runner told: limits, image, presets? */
+bool plan_host_fits(const struct host_row *h, const struct policy *p);
 /* Limits that no host of the plan can enforce and that the policy does not let go. 0: fine. Else
  * -ERR_REFUSED naming them and the flag. What else a host must have (images, presets) is only a note in
  * the text: its runner decides. */
