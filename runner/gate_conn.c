@@ -398,7 +398,7 @@ void gate_conn_speaks(struct gate_conn *c)
 {
     gate_conn_deadline(c, GATE_HEAD_MS);
     c->voice = c->port == 443 ? VOICE_TLS : c->port == 80 ? VOICE_HTTP : VOICE_NONE;
-    c->hello = c->port == 443 ? HELLO_MUST : c->port == 80 ? HELLO_NONE : HELLO_MAY;
+    c->may_tls = c->port != 443 && c->port != 80;
     c->phase = c->port == 443 ? PHASE_HELLO : c->port == 80 ? PHASE_HEAD : PHASE_DIAL;
 }
 

@@ -33,7 +33,7 @@ static bool send_judged(struct gate_conn *c, const uint8_t *bytes, size_t n)
 {
     static const uint8_t handshake = 22; /* the first byte of a TLS record, RFC 8446 5.1 */
     if (c->in.len == 0 && bytes[0] != handshake) {
-        c->hello = HELLO_NONE;
+        c->may_tls = false;
         return send_out(c, bytes, n);
     }
     size_t room = CLIENT_HELLO_BYTES - c->in.len, held = n < room ? n : room;
@@ -43,7 +43,7 @@ static bool send_judged(struct gate_conn *c, const uint8_t *bytes, size_t n)
         gate_conn_deny(c, 403, EGRESS_REFUSED, "TLS: the ClientHello is too long");
     if (r <= 0)
         return !c->ended && r == 0 && c->phase == PHASE_FLOW;
-    c->hello = HELLO_NONE;
+    c->may_tls = false;
     bool open = send_out(c, c->in.data, c->in.len) && send_out(c, bytes + held, n - held);
     buf_clear(&c->in);
     return open;
@@ -52,7 +52,7 @@ static bool send_judged(struct gate_conn *c, const uint8_t *bytes, size_t n)
 /* False: the connection ended, or lingers. */
 static bool take_out(struct gate_conn *c, const uint8_t *bytes, size_t n)
 {
-    if (c->hello != HELLO_NONE)
+    if (c->may_tls)
         return send_judged(c, bytes, n);
     if (c->http) {
         long r = gate_http_follow(c, bytes, n);

@@ -27,7 +27,6 @@ void gate_hello_take(struct gate_conn *c)
     if (r == 0 && c->jail.eof) {
         gate_conn_end(c);
     } else if (r > 0) {
-        c->hello = HELLO_NONE;
         if (c->net.fd >= 0)
             gate_flow_begin(c);
         else

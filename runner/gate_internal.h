@@ -46,9 +46,6 @@ enum gate_phase {
 /* How the jail's side is told of a refusal. */
 enum gate_voice { VOICE_HTTP, VOICE_TLS, VOICE_NONE };
 
-/* What the first bytes of the jail's side must be. */
-enum gate_hello { HELLO_NONE, HELLO_MUST, HELLO_MAY };
-
 struct gate_conn;
 
 struct gate_watch; /* of one socket, in the loop; it outlives the socket until the loop let go */
@@ -71,7 +68,6 @@ struct gate_conn {
     enum gate_door door;
     enum gate_phase phase;
     enum gate_voice voice;
-    enum gate_hello hello;
     struct gate_side jail, net;
     unsigned watches; /* not yet closed ones; freed when it ended and there is none */
     bool ended, recorded;
@@ -79,6 +75,7 @@ struct gate_conn {
 
     char name[DNS_NAME_SIZE]; /* judged; or what was asked for, for the account */
     uint16_t port;
+    bool may_tls;   /* flow: the jail's first bytes are held back if TLS begins so, and judged */
     struct buf in;  /* head or ClientHello as far as it came */
     struct buf out; /* what goes to the net first: head as rewritten, ClientHello */
 
