@@ -99,7 +99,7 @@ static int await_end(const struct ask_tool *t, struct err *err)
     siginfo_t info = {0};
     while (waitid(P_PID, (id_t)t->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
            info.si_pid == 0) {
-        if (clock_mono_us() - t->started_us >= ASK_TOOL_MS * 1000ull)
+        if (ask_tool_late(t))
             return err_set(err, ERR_FAIL, "did not end within %d s", ASK_TOOL_MS / 1000);
         poll(NULL, 0, 1);
     }
@@ -119,6 +119,11 @@ int ask_tool_finish(struct ask_tool *t, struct buf *to, struct err *err)
         rc = await_end(t, err);
     ask_tool_stop(t);
     return rc;
+}
+
+bool ask_tool_late(const struct ask_tool *t)
+{
+    return t->pid != 0 && clock_mono_us() - t->started_us >= ASK_TOOL_MS * 1000ull;
 }
 
 void ask_tool_stop(struct ask_tool *t)

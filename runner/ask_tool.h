@@ -3,6 +3,7 @@
 #ifndef RUNNER_ASK_TOOL_H
 #define RUNNER_ASK_TOOL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -26,6 +27,8 @@ int ask_tool_start(struct ask_tool *t, const char *path, char *const argv[], con
  * ASK_TOOL_BYTES, or took longer than ASK_TOOL_MS. In every case its group is dead then and `t` may be
  * started again. */
 int ask_tool_finish(struct ask_tool *t, struct buf *to, struct err *err);
+/* Was it asked longer ago than it may take? */
+bool ask_tool_late(const struct ask_tool *t);
 /* Kills it, if it runs. */
 void ask_tool_stop(struct ask_tool *t);
 

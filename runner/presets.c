@@ -141,6 +141,8 @@ static void ask(struct presets *ps, enum egress_preset which)
     struct preset *p = &ps->of[which];
     struct err err = ERR_INIT;
     char words[ARGS_MAX][32] = {{0}}, *argv[ARGS_MAX + 1] = {NULL};
+    if (ask_tool_late(&p->ask)) /* asked for a task that ended before it wanted to know */
+        ask_tool_stop(&p->ask);
     if (p->n > 0 || !p->tool[0] || p->ask.pid != 0)
         return;
     for (size_t i = 0; i < ARGS_MAX && sources[which].argv[i]; i++) {

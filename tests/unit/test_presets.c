@@ -237,6 +237,26 @@ static void nothing_is_left(void **state)
     assert_int_equal(b->p.of[PRESET_NPM].ask.pid, 0);
 }
 
+/* What was asked for a task that never came back for it does not stand in the next one's way. */
+static void an_old_question_is_asked_anew(void **state)
+{
+    struct bed *b = *state;
+    struct egress_rule r;
+    tool(b, "npm", "sleep 1000");
+    presets_load(&b->p, b->path);
+    assert_ok(egress_parse("npm", &r, &err));
+    presets_ask(&b->p, &r, 1);
+    struct ask_tool *ask = &b->p.of[PRESET_NPM].ask;
+    pid_t old = ask->pid;
+    presets_ask(&b->p, &r, 1);
+    assert_int_equal(ask->pid, old); /* once is enough */
+    ask->started_us -= ASK_TOOL_MS * 1000ull;
+    tool(b, "npm", "echo '\"registry\": \"https://a.example/\"'");
+    assert_ok(resolve1(b, "npm"));
+    has(b, 0, "a.example", 443);
+    assert_int_equal(kill(old, 0), -1);
+}
+
 static void too_many_rules(void **state)
 {
     struct bed *b = *state;
@@ -261,6 +281,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_missing_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(the_child_gets_nothing_of_ours, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_is_left, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_old_question_is_asked_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(too_many_rules, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
