@@ -356,6 +356,34 @@ static void hostile_image(void **state)
          "");
 }
 
+#define KEPT "/tmp/creel-test-cache"
+
+static int cache_away(void **state)
+{
+    shell("rm -rf " KEPT);
+    return fixture_down(state);
+}
+
+/* A kept cache is there, may be written in every way, and is as it was afterwards. */
+static void cache_is_a_layer(void **state)
+{
+    struct jail_fixture *f = *state;
+    char owner[32];
+    NEED_JAIL(f);
+    snprintf(owner, sizeof owner, "%d", f->setup.rooted ? JAIL_UID : (int)geteuid());
+    setenv("OWNER", owner, 1);
+    shell("rm -rf " KEPT "; mkdir -p " KEPT "/d/e; cd " KEPT
+          "; echo 1 >a; echo 2 >d/b; echo 3 >d/e/c; "
+          "chmod 0700 .; chown -R $OWNER:$OWNER .");
+    f->setup.kind.cache = KEPT;
+    says(f,
+         "cd ~/.cache && cat a d/b d/e/c && stat -c %u a && echo more >>a && cat a && mv a z && "
+         "rm -r d && ls && touch new && rm z && ls",
+         "1\n2\n3\n1000\n1\nmore\nz\nnew\n");
+    says(f, "cd ~/.cache && cat a d/b d/e/c && ls", "1\n2\n3\na\nd\n");
+    shell("cd " KEPT "; test \"$(cat a d/b d/e/c | tr -d '\\n')\" = 123; test ! -e new");
+}
+
 static void disk_is_bounded(void **state)
 {
     struct jail_fixture *f = *state;
@@ -550,6 +578,7 @@ int main(void)
         JAIL_TEST(sandbox_in_the_jail),
         cmocka_unit_test_setup_teardown(image_is_the_root, fixture_up, image_away),
         cmocka_unit_test_setup_teardown(hostile_image, fixture_up, image_away),
+        cmocka_unit_test_setup_teardown(cache_is_a_layer, fixture_up, cache_away),
         JAIL_TEST(disk_is_bounded),
         JAIL_TEST(processes_are_bounded),
         JAIL_TEST(first_to_go),
