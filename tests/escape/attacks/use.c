@@ -49,9 +49,10 @@ static void memory_touch(char **args)
 static void pour(int fd, const char *what)
 {
     int mib = 0;
-    for (; mib < 16384; mib++)
-        if (write(fd, chunk, CHUNK) != CHUNK)
-            break;
+    while (mib < 16384 && write(fd, chunk, CHUNK) == CHUNK)
+        mib++;
+    while (mib < 16384 && write(fd, chunk, 512) > 0)
+        ; /* the rest, up to the error */
     if (mib == 16384)
         got("16 GiB went into %s", what);
     blocked("%s took %d MiB: %s", what, mib, strerror(errno));
