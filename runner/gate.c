@@ -122,6 +122,7 @@ void gate_handle_gone(struct gate *g)
     void (*closed)(void *arg) = g->setup.closed;
     void *arg = g->setup.arg;
     gate_names_free(g->names);
+    gate_own_done(&g->own);
     free(g->entries);
     free(g->rules);
     free(g->scratch);

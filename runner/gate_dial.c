@@ -5,7 +5,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <ifaddrs.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,33 +23,6 @@ struct gate_lookup {
 
 /* ---- which addresses ---- */
 
-static bool same_address(const struct sockaddr *a, const struct sockaddr *b)
-{
-    if (a->sa_family != b->sa_family)
-        return false;
-    if (a->sa_family == AF_INET)
-        return ((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr ==
-               ((const struct sockaddr_in *)(const void *)b)->sin_addr.s_addr;
-    return memcmp(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr,
-                  &((const struct sockaddr_in6 *)(const void *)b)->sin6_addr, 16) == 0;
-}
-
-/* A public address of this very host: what listens there trusts who comes from inside more than the
- * provider's firewall would. When the kernel does not tell, no address is good. */
-static bool is_own(const struct sockaddr *sa)
-{
-    struct ifaddrs *list;
-    bool own = false;
-    if (getifaddrs(&list) < 0)
-        return true;
-    for (const struct ifaddrs *i = list; i && !own; i = i->ifa_next)
-        own = i->ifa_addr &&
-              (i->ifa_addr->sa_family == AF_INET || i->ifa_addr->sa_family == AF_INET6) &&
-              same_address(i->ifa_addr, sa);
-    freeifaddrs(list);
-    return own;
-}
-
 static void take_addresses(struct gate_conn *c, const struct addrinfo *list)
 {
     const struct gate_host *host = c->gate->setup.host;
@@ -59,7 +31,8 @@ static void take_addresses(struct gate_conn *c, const struct addrinfo *list)
         if (list->ai_addrlen > sizeof *c->addrs)
             continue;
         const char *why = addr_refused(list->ai_addr, host->reach, host->nreach);
-        if (!why && is_own(list->ai_addr) && !addr_listed(list->ai_addr, host->reach, host->nreach))
+        if (!why && !addr_listed(list->ai_addr, host->reach, host->nreach) &&
+            gate_own_has(&c->gate->own, list->ai_addr, gate_now(c->gate)))
             why = "this host's own";
         if (!why) {
             memcpy(&c->addrs[c->naddrs++], list->ai_addr, list->ai_addrlen);

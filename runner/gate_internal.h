@@ -1,6 +1,7 @@
 /* What the parts of the gate share: gate.c (doors, counts, the account), gate_conn.c (one connection's
  * life), gate_http.c (requests), gate_hello.c (TLS names), gate_dial.c (name to checked address to
- * socket), gate_flow.c (bytes both ways), gate_dns.c (the name server), gate_names.c (its addresses).
+ * socket), gate_flow.c (bytes both ways), gate_dns.c (the name server), gate_names.c (its addresses),
+ * gate_own.c (the host's own addresses).
  *
  * A connection has two sides, the jail's and the net's, and one phase. All its sockets are ours and
  * non-blocking; what cannot be written waits in the side's `pend`, and while something waits there the
@@ -17,6 +18,7 @@
 #include "runner/dns_msg.h"
 #include "runner/gate.h"
 #include "runner/gate_names.h"
+#include "runner/gate_own.h"
 #include "runner/http_head.h"
 
 #define GATE_CHUNK     (64u << 10)
@@ -115,6 +117,7 @@ struct gate {
     struct gate_lookup *lookups; /* in flight */
     unsigned nlookups;
     struct gate_names *names;
+    struct gate_own own;
     uint8_t *scratch; /* GATE_CHUNK */
 
     uint64_t conns_count, sent, received, dns;
