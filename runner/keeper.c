@@ -401,6 +401,7 @@ static void end_phase(struct keeper *k)
 
 static void take_task(struct keeper *k)
 {
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): settle() mapped it */
     uint64_t bytes = k->order->limits[LIMIT_DISK];
     k->bound = true;
     if (bytes != k->disk_bytes)

@@ -21,8 +21,9 @@ static int pool_up(void **state)
 {
     struct pool_world *p = calloc(1, sizeof *p);
     struct err err = ERR_INIT;
-    if (!p || fixture_up((void **)&p->f) < 0 || seccomp_compile(&p->w.filter, &err) < 0)
-        return -1;
+    assert_non_null(p);
+    assert_int_equal(fixture_up((void **)&p->f), 0);
+    assert_ok(seccomp_compile(&p->w.filter, &err));
     p->setup = (struct warden_setup){.tool = -1, .slots = 1};
     p->w.setup = &p->setup;
     p->w.cgroups.dir = p->w.disks.dir = -1;
@@ -111,7 +112,7 @@ static pid_t take(struct pool_world *p, const char *script)
 static void run(struct pool_world *p, struct ran *r, uint16_t *ports, size_t nports)
 {
     struct err err = ERR_INIT;
-    int fds[FDPASS_MAX];
+    int fds[FDPASS_MAX] = {0};
     size_t nfds = 0;
     *r = (struct ran){0};
     buf_init(&r->out, FIXTURE_OUTPUT_MAX);
@@ -119,7 +120,7 @@ static void run(struct pool_world *p, struct ran *r, uint16_t *ports, size_t npo
     assert_ok(cell_start(&p->w.slots[0].cell, WARDEN_RUN, fds, &nfds, &err));
     assert_int_equal(nfds, JAIL_PIPES + GATE_PORTS + nports);
     for (size_t i = 0; i < nports; i++) {
-        struct sockaddr_in at;
+        struct sockaddr_in at = {0};
         socklen_t len = sizeof at;
         assert_int_equal(
             getsockname(fds[JAIL_PIPES + GATE_PORTS + i], (struct sockaddr *)&at, &len), 0);
