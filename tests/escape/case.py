@@ -9,20 +9,20 @@
         yield bad("metadata-name", "...", "what was got")
 
 `ok` is said only after a look from outside of the jail. `@case(names, vps=True)` runs only on a throwaway
-VPS, and is skipped here with a reason; alone=True keeps every other case waiting meanwhile. A case that
-dies fails every name that it has not reported.
+VPS, and is skipped here with a reason; alone=True keeps every other case waiting meanwhile; root=True needs
+root here too, and is skipped without. A case that dies fails every name that it has not reported.
 """
 import collections
 
 Line = collections.namedtuple("Line", "name tried stopped holds")
-Case = collections.namedtuple("Case", "names run vps alone why")
+Case = collections.namedtuple("Case", "names run vps alone why root")
 
 CASES = []
 
 
-def case(names, vps=False, alone=False, why="it would harm this machine if the jail failed"):
+def case(names, vps=False, alone=False, root=False, why="it would harm this machine if the jail failed"):
     def add(function):
-        CASES.append(Case(names.split(), function, vps, alone, why))
+        CASES.append(Case(names.split(), function, vps, alone, why, root))
         return function
     return add
 

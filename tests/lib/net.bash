@@ -7,11 +7,12 @@
 #
 #   net_up ADDRESS:PORT...   baits on these; before e2e_up; $NET is the stage's directory
 #   net_in COMMAND...        runs it on the stage
+#   $NET_UNDER COMMAND...    the same, for what stays: the shell's $! is its pid
 #   net_down                 after e2e_down
 
 net_in()
 {
-    nsenter --target "$(cat "$NET/pid")" --net --mount --wd=/ -- "$@"
+    $NET_UNDER "$@"
 }
 
 # The certificates that the test's world trusts: one authority of our own, and a key for all its hosts.
@@ -45,7 +46,7 @@ net_up()
     chmod 755 "$NET"
     : >"$NET/zone"
     net_certificates
-    printf 'nameserver 7.7.7.53\noptions timeout:2 attempts:1\n' >"$NET/resolv.conf"
+    printf "nameserver 7.7.7.53\nsearch evil-search.test\noptions timeout:2 attempts:1\n" >"$NET/resolv.conf"
     printf 'hosts: files dns\npasswd: files\ngroup: files\nshadow: files\nservices: files\nprotocols: files\n' \
         >"$NET/nsswitch.conf"
     printf '127.0.0.1 localhost\n::1 localhost ip6-localhost\n' >"$NET/hosts"
@@ -54,12 +55,13 @@ net_up()
         python3 "$CREEL_ROOT/tests/lib/net_stage.py" up "$NET" "$@" </dev/null >"$NET/log" 2>&1 3>&- &
     echo $! >"$NET/pid"
     throwaway_wait 10 grep -q '^ready' "$NET/log" || { cat "$NET/log"; return 1; }
+    NET_UNDER="nsenter --target $(cat "$NET/pid") --net --mount --wd=/ --"
+    THROWAWAY_RUNNER_UNDER=$NET_UNDER
+    export NET_UNDER THROWAWAY_RUNNER_UNDER
     net_mount resolv.conf /etc/resolv.conf
     net_mount nsswitch.conf /etc/nsswitch.conf
     net_mount hosts /etc/hosts
     net_mount certs /etc/ssl/certs
-    THROWAWAY_RUNNER_UNDER="nsenter --target $(cat "$NET/pid") --net --mount --wd=/ --"
-    export THROWAWAY_RUNNER_UNDER
 }
 
 net_down()

@@ -183,6 +183,8 @@ class Baits:
             answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbait"
         try:
             peer.send(answer)
+            if b"HTTP/1." in data:
+                peer.shutdown(socket.SHUT_WR)
         except OSError:
             pass
         self.select.modify(peer, selectors.EVENT_READ, self.drain)

@@ -13,7 +13,7 @@ WEB_ADDRESS=7.7.7.10
 
 web_up()
 {
-    WEB=$NET/web
+    export WEB=$NET/web
     mkdir -p "$WEB/www" "$WEB/tmp"
     web_www
     web_git
@@ -26,10 +26,13 @@ web_up()
         "pypi.stage.test 60 $WEB_ADDRESS" "deb.stage.test 60 $WEB_ADDRESS" "proxy.stage.test 60 $WEB_ADDRESS" \
         "elsewhere.stage.test 60 $WEB_ADDRESS" "api.www.stage.test 60 $WEB_ADDRESS"
     web_config >"$NET/nginx.conf"
-    net_in setsid fcgiwrap -s "unix:$NET/fcgi.sock" </dev/null >"$NET/fcgi.log" 2>&1 3>&- &
+    # Quoted, it would be one word.
+    # shellcheck disable=SC2086
+    setsid $NET_UNDER fcgiwrap -s "unix:$NET/fcgi.sock" </dev/null >"$NET/fcgi.log" 2>&1 3>&- &
     echo $! >"$NET/fcgi.pid"
     throwaway_wait 10 test -S "$NET/fcgi.sock"
-    net_in setsid nginx -c "$NET/nginx.conf" -g 'daemon off;' </dev/null >"$NET/nginx.log" 2>&1 3>&- &
+    # shellcheck disable=SC2086
+    setsid $NET_UNDER nginx -c "$NET/nginx.conf" -g 'daemon off;' </dev/null >"$NET/nginx.log" 2>&1 3>&- &
     echo $! >"$NET/nginx.pid"
     throwaway_wait 10 net_in curl --noproxy '*' -sf https://www.stage.test/hello ||
         { cat "$NET/nginx.log" "$NET/nginx.error"; return 1; }
