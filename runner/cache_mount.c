@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <linux/mount.h>
@@ -14,6 +16,14 @@
 #include "runner/sys.h"
 
 #define LOWER_PATH "/lower"
+
+bool cache_mount_on_tmpfs(void)
+{
+    int fd = memfd_create("tmpfs", MFD_CLOEXEC); /* a file of a tmpfs, as any */
+    bool can = fd >= 0 && fsetxattr(fd, "user.creel", "y", 1, 0) == 0;
+    fd_close(&fd);
+    return can;
+}
 
 static int user_namespace(pid_t pid)
 {

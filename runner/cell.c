@@ -122,12 +122,14 @@ static int make_keeper(const struct cell_setup *setup, struct cell *c, struct er
     return rc;
 }
 
-/* A disk that memory cannot hold is an image where the host can make one. */
+/* A disk that memory cannot hold is an image where the host can make one; so is one over which a cache is
+ * laid, where a tmpfs would not let a job remove the cache's directories. */
 static bool wants_image(const struct cell_setup *setup)
 {
     const uint64_t *limits = setup->task->policy.limits;
     return setup->disks && setup->disks->dir >= 0 &&
-           !disk_fits_memory(limits[LIMIT_DISK], limits[LIMIT_MEM]);
+           (!disk_fits_memory(limits[LIMIT_DISK], limits[LIMIT_MEM]) ||
+            (setup->kind.cache && !cache_mount_on_tmpfs()));
 }
 
 static int make_image(const struct cell_setup *setup, uid_t owner, struct cell *c, struct err *err)
