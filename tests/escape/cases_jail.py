@@ -53,7 +53,7 @@ def controls(world):
         world.host("cat >/root/attack && chmod 755 /root/attack", stdin=f.read())
     tried = [n for n, row in TABLE.items() if row["control"] == ""]
     # In a mount namespace of its own, for pivot_root would take the whole host away.
-    said = world.host('cd /root; for n in "$@"; do timeout 20 unshare --mount ./attack $n </dev/null 2>&1; echo; done; true', *tried)
+    said = world.host('cd /root; for n in "$@"; do timeout 20 unshare --mount ./attack $n </dev/null 3</etc/passwd 2>&1; echo; done; true', *tried)
     won = [n for n in tried if "= %s GOT" % n in said]
     lost = ["%s (%s)" % (n, " ".join(l for l in said.splitlines() if l.startswith("= %s " % n)))
             for n in tried if n not in won]
