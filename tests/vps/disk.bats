@@ -72,6 +72,14 @@ no_disks()
     git -C "$REPO" show "creel/$(newest):hello.txt" | grep worked
 }
 
+@test "root itself, among the runner's processes, opens no disk of the host" {
+    on_vps 'head -c 1 /dev/vda | wc -c' | grep -x 1
+    # shellcheck disable=SC2016 # for the host
+    exits 0 on_vps 'echo $$ >/sys/fs/cgroup/system.slice/creel-runner.service/supervisor/cgroup.procs
+        head -c 1 /dev/vda 2>&1 || true; head -c 1 /dev/zero >/dev/null && echo zero-opens'
+    says 'Operation not permitted' 'zero-opens'
+}
+
 @test "a host without the room says so before anything runs" {
     exits 6 task --limit disk=100G -- true
     says 'MiB on this host'
