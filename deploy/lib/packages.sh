@@ -5,7 +5,7 @@
 PACKAGES_BUILD="gcc libc6-dev meson ninja-build pkg-config git libcjson-dev libcmocka-dev libgit2-dev
  libseccomp-dev libsodium-dev libsqlite3-dev libssh-dev libssl-dev libuv1-dev"
 PACKAGES_RUN="git openssh-client openssh-server perl-base procps util-linux"
-PACKAGES_TEST="bats bubblewrap jq openssl python3 sqlite3"
+PACKAGES_TEST="bats bubblewrap jq openssl python3 skopeo sqlite3 umoci"
 PACKAGES_NET="nginx-light fcgiwrap iproute2 curl wget openssl python3 util-linux"
 PACKAGES_BENCH="iproute2 tinyproxy-bin"
 PACKAGES_TIDY="clang clang-format clang-tidy cppcheck shellcheck"

@@ -3,7 +3,7 @@ load ../lib/e2e
 
 setup_file()
 {
-    command -v busybox >/dev/null || skip 'no busybox-static here to make an image of'
+    command -v busybox >/dev/null || skip 'no busybox here to make an image of (apt-get install busybox-static)'
     command -v umoci >/dev/null && command -v skopeo >/dev/null || skip 'no umoci and skopeo here'
     export IMAGES
     IMAGES=$(mktemp -d "${TMPDIR:-/tmp}/creel-images.XXXXXX")
