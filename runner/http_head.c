@@ -252,7 +252,7 @@ static int judge_body(struct http_head *out, const char **ret_why)
  * that drops what Connection names (RFC 9110 7.6.1) would see another request than we do. */
 static bool connection_drops(struct http_span value)
 {
-    static const char *const kept[] = {"Host", "Content-Length", "Transfer-Encoding", "Upgrade"};
+    static const char *const kept[] = {"Host", "Content-Length", "Transfer-Encoding"};
     for (size_t at = 0, n; at < value.n; at += n + 1) {
         const char *comma = memchr(value.p + at, ',', value.n - at);
         n = comma ? (size_t)(comma - value.p) - at : value.n - at;
@@ -271,8 +271,6 @@ static bool connection_drops(struct http_span value)
 static int judge_hops(const struct http_head *out, const char **ret_why)
 {
     for (size_t i = 0; i < out->nheaders; i++) {
-        if (span_is(out->headers[i].name, "Upgrade"))
-            return refuse(ret_why, "Upgrade is not carried");
         if (span_is(out->headers[i].name, "Connection") && connection_drops(out->headers[i].value))
             return refuse(ret_why, "a Connection header that names what must be kept");
     }

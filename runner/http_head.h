@@ -40,10 +40,11 @@ struct http_head {
 /* 1: a whole head, *ret_used bytes of it (its empty line included); 0: more bytes are needed; -1:
  * refused, *ret_why says why in a few words for the 400's body and the log. Refused are: bare CR or LF,
  * NUL or control bytes, obs-fold, blanks before the colon, two Host or Content-Length headers, Content-Length with
- * Transfer-Encoding, any Transfer-Encoding but exactly "chunked", Upgrade, a Host that differs from the
- * target, userinfo, a target that is an address, a scheme but http, HTTP/1.0 with Transfer-Encoding,
+ * Transfer-Encoding, any Transfer-Encoding but exactly "chunked", a Host that differs from the target,
+ * userinfo, a target that is an address, a scheme but http, HTTP/1.0 with Transfer-Encoding,
  * CONNECT with a body, over HTTP_HEAD_BYTES or HTTP_HEADERS_MAX. CONNECT needs no Host (pip sends
- * HTTP/1.0 without). */
+ * HTTP/1.0 without). An Upgrade is only an offer (RFC 9110 7.8; Java's client makes it unasked): whoever sends
+ * the request on leaves it out. */
 int http_head_parse(const void *bytes, size_t n, struct http_head *out, size_t *ret_used,
                     const char **ret_why);
 

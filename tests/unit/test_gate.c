@@ -123,12 +123,13 @@ static void a_request_is_written_anew(void **state)
 {
     with_world(w, WEB);
     int server = serve_at("5.5.5.5", 80);
-    int c =
-        proxied(w, "POST http://Web.Example.org/p?q HTTP/1.1\r\nHost: web.example.org\r\n"
-                   "Proxy-Connection: keep-alive\r\nConnection: x-hop, keep-alive\r\nX-Hop: 1\r\n"
-                   "Proxy-Authorization: Basic c2VjcmV0\r\nTE: trailers\r\nX-Kept: yes\r\n"
-                   "Expect: 100-continue\r\nContent-Length: 4\r\n\r\nbody"
-                   "GET http://web.example.org/second HTTP/1.1\r\nHost: web.example.org\r\n\r\n");
+    int c = proxied(
+        w, "POST http://Web.Example.org/p?q HTTP/1.1\r\nHost: web.example.org\r\n"
+           "Proxy-Connection: keep-alive\r\nConnection: x-hop, keep-alive, Upgrade\r\nX-Hop: 1\r\n"
+           "Upgrade: h2c\r\n"
+           "Proxy-Authorization: Basic c2VjcmV0\r\nTE: trailers\r\nX-Kept: yes\r\n"
+           "Expect: 100-continue\r\nContent-Length: 4\r\n\r\nbody"
+           "GET http://web.example.org/second HTTP/1.1\r\nHost: web.example.org\r\n\r\n");
     int s = accept_one(w, server);
     static const char want[] = "POST /p?q HTTP/1.1\r\nHost: web.example.org\r\nX-Kept: yes\r\n"
                                "Expect: 100-continue\r\nContent-Length: 4\r\n"

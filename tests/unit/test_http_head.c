@@ -64,6 +64,9 @@ static void taken(void **state)
          "example.org", 80, false, true, HTTP_BODY_NONE, 0},
         {"VERSION-CONTROL / HTTP/1.1\r\nHost: example.org\r\nConnection: keep-alive, TE\r\n\r\n",
          "example.org", 80, false, true, HTTP_BODY_NONE, 0},
+        {"GET / HTTP/1.1\r\nHost: example.org\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+         "Upgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n\r\n",
+         "example.org", 80, false, true, HTTP_BODY_NONE, 0},
         {"GET http://example.org/@x:y HTTP/1.1\r\nHost: example.org\r\n\r\n", "example.org", 80,
          false, false, HTTP_BODY_NONE, 0},
         {"POST / HTTP/1.1\r\nHost: example.org\r\nContent-Length: 999999999999999\r\n\r\n",
@@ -179,8 +182,6 @@ static const struct refusal {
     {"CONNECT a.example:443 HTTP/1.1\r\nContent-Length: 1\r\n\r\n", "CONNECT with a body"},
     {"CONNECT a.example:443 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "CONNECT with a body"},
     /* hops */
-    {GET "Upgrade: h2c\r\n\r\n", "Upgrade"},
-    {GET "Connection: Upgrade\r\n\r\n", "Connection header"},
     {GET "Connection: close , HOST\r\n\r\n", "Connection header"},
     {POST "Content-Length: 3\r\nConnection: content-length\r\n\r\n", "Connection header"},
     {POST "Transfer-Encoding: chunked\r\nConnection: ,,transfer-encoding ,\r\n\r\n",
