@@ -95,9 +95,16 @@ def two(world):
 
     def spy():
         """While the other lives, which must go on afterwards until it is told to end."""
+        own = []
+
+        def look_and_end():
+            look()
+            world.creel("cancel", own[0])
         try:
-            result["spy"] = world.run("sh", "-c", SPY + "\necho = looked -; sleep " + ("8" if world.vps else "2"), "sh",
-                                      secret[:10] + "+" + secret[10:], limits="wall=120s", during=look, when="= looked -")
+            going = world.start("sh", "-c", SPY + "\necho = looked -; sleep 200", "sh", secret[:10] + "+" + secret[10:],
+                                limits="wall=240s")
+            result["spy"] = world.finish(going, during=look_and_end, when="= looked -",
+                                         each=lambda event: own.extend([event["id"]] if "id" in event else []))
             before = seen["beats"]
             for _ in range(300):
                 if seen["beats"] > before + 1:

@@ -57,7 +57,7 @@ def sent(world):
         yield judge(name, tried, "answer: " + last[:100], complaint)
 
 
-@case("wire-idle")
+@case("wire-idle", alone=True)
 def idle(world):
     """Many that say nothing, while a task is to be run."""
     import concurrent.futures
