@@ -8,6 +8,8 @@ PACKAGES_RUN="git openssh-client openssh-server perl-base procps util-linux"
 PACKAGES_TEST="bats bubblewrap jq openssl python3 skopeo sqlite3 umoci"
 PACKAGES_NET="nginx-light fcgiwrap iproute2 curl wget openssl python3 util-linux"
 PACKAGES_BENCH="iproute2 tinyproxy-bin"
+# For tests only, and not for a machine that somebody works on.
+PACKAGES_CI="busybox-static cargo default-jdk-headless golang-go"
 PACKAGES_TIDY="clang clang-format clang-tidy cppcheck shellcheck"
 PACKAGES_FUZZ="clang"
 PACKAGES_VPS="qemu-system-x86 qemu-utils mmdebstrap e2fsprogs kmod cpio lz4 zstd xz-utils"
