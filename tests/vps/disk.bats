@@ -106,7 +106,7 @@ no_disks()
 @test "the runner killed while a disk is made or used: nothing is left when it is back" {
     no_disks
     before=$used
-    for after in 0.2 0.6 1 2 4 8; do
+    for after in 0.3 1 4; do
         id=$(detached --limit disk=1G,mem=128M -- sh -c 'cat /dev/urandom >$HOME/fill')
         sleep "$after"
         on_vps 'systemctl kill -s KILL --kill-whom=all creel-runner; sleep 1; systemctl reset-failed creel-runner; systemctl start creel-runner'
@@ -127,5 +127,7 @@ no_disks()
     kill $! 2>/dev/null || true
     vps_wait 60 on_vps 'systemctl is-active creel-runner'
     no_disks "$before"
-    exits 0 task -- echo up-again
+    # Whatever the engine still waits for: a task runs there again.
+    creel serve --stop
+    vps_wait 120 task -- echo up-again
 }
