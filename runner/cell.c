@@ -324,7 +324,10 @@ static bool end_keeper(struct cell *c)
         sys_pidfd_send_signal(c->pidfd, SIGKILL);
         gone = reap(c, EMPTY_MS);
     }
-    fd_close(&c->pidfd);
+    if (gone) {
+        fd_close(&c->pidfd);
+        c->pid = -1; /* and is not looked for again, when it died before its cell was closed */
+    }
     return gone;
 }
 
@@ -382,6 +385,7 @@ struct warden_wiped cell_close(struct cell *c)
     w.cgroup = cgroup_remove(&c->cgroup);
     order_page_done(&c->page);
     fd_close(&c->watch);
+    fd_close(&c->pidfd);
     *c = CELL_NONE;
     return w;
 }

@@ -244,6 +244,25 @@ static void dead_keeper_unseen(void **state)
     runs(p, "new\n");
 }
 
+/* As memory running out on the host may do it. That nothing is left is as true as ever. */
+static void dead_keeper_in_a_phase(void **state)
+{
+    struct pool_world *p = *state;
+    struct err err = ERR_INIT;
+    struct cell *cell = &p->w.slots[0].cell;
+    struct cell_end end;
+    int fds[FDPASS_MAX];
+    size_t nfds = 0;
+    need(p);
+    pid_t keeper = take(p, "sleep 1000");
+    assert_ok(cell_start(cell, WARDEN_RUN, fds, &nfds, &err));
+    fds_close(fds, nfds);
+    kill(keeper, SIGKILL);
+    assert_says(cell_ended(cell, &end, &err), "keeper");
+    struct warden_wiped wiped = cell_close(cell);
+    assert_true(wiped.processes && wiped.network && wiped.disk && wiped.cgroup);
+}
+
 /* A spare outlives its warden as little as an attempt does. */
 static void dies_with_its_maker(void **state)
 {
@@ -279,6 +298,7 @@ int main(void)
         POOL_TEST(dead_jails),
         POOL_TEST(dead_keeper),
         POOL_TEST(dead_keeper_unseen),
+        POOL_TEST(dead_keeper_in_a_phase),
         POOL_TEST(dies_with_its_maker),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
