@@ -113,6 +113,29 @@ static int take_caches(struct warden *w, struct slot *slot, const struct policy 
     return rc;
 }
 
+/* A spare holds what a task may need that fits no spare: room for a disk most of all. */
+static bool drop_all(struct warden *w)
+{
+    bool any = false;
+    for (size_t i = 0; i < w->setup->slots; i++) {
+        any = any || pool_spare(&w->slots[i]);
+        pool_drop(&w->slots[i]);
+    }
+    return any;
+}
+
+static int open_new(struct warden *w, struct slot *slot, const struct cell_setup *wanted,
+                    int *ret_pack, struct err *err)
+{
+    struct err first = ERR_INIT;
+    int rc = cell_open(wanted, &slot->cell, ret_pack, &first);
+    if (rc < 0 && drop_all(w))
+        return cell_open(wanted, &slot->cell, ret_pack, err);
+    if (rc < 0)
+        *err = first;
+    return rc;
+}
+
 int pool_open(struct warden *w, struct slot *slot, const struct task *task, const uint8_t *token,
               int *ret_pack, struct err *err)
 {
@@ -135,7 +158,7 @@ int pool_open(struct warden *w, struct slot *slot, const struct task *task, cons
         cell_bind(&slot->cell, task, token, ret_pack, &ignored) == 0)
         return 0;
     pool_drop(slot);
-    rc = cell_open(&wanted, &slot->cell, ret_pack, err);
+    rc = open_new(w, slot, &wanted, ret_pack, err);
     if (rc < 0 && slot->keeps)
         caches_abort(&w->caches, (unsigned)(slot - w->slots));
     slot->keeps = slot->keeps && rc == 0;

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -244,6 +245,34 @@ static void dead_keeper_unseen(void **state)
     runs(p, "new\n");
 }
 
+/* What a spare of another slot holds is given up for a task. Descriptors stand for the room of disks. */
+static void gives_way(void **state)
+{
+    struct pool_world *p = *state;
+    struct slot *other = &p->w.slots[1];
+    struct rlimit usual, few;
+    int fillers[200];
+    size_t n = 0;
+    need(p);
+    other->cell = CELL_NONE;
+    p->setup.slots = 2;
+    pool_fill(&p->w, other);
+    assert_true(pool_spare(other));
+    pool_heard(other);
+    assert_true(other->cell.ready);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    few = usual;
+    few.rlim_cur = 100;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    while ((fillers[n] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+        n++;
+    take(p, "echo there is room");
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    fds_close(fillers, n);
+    assert_false(pool_spare(other));
+    runs(p, "there is room\n");
+}
+
 /* As memory running out on the host may do it. That nothing is left is as true as ever. */
 static void dead_keeper_in_a_phase(void **state)
 {
@@ -298,6 +327,7 @@ int main(void)
         POOL_TEST(dead_jails),
         POOL_TEST(dead_keeper),
         POOL_TEST(dead_keeper_unseen),
+        POOL_TEST(gives_way),
         POOL_TEST(dead_keeper_in_a_phase),
         POOL_TEST(dies_with_its_maker),
     };
