@@ -46,8 +46,9 @@ static int make_file(const struct disk_store *s, uint64_t bytes, struct err *err
         return err_errno(err, ERR_FAIL, "no file for a disk can be made");
     if (fallocate(fd, 0, 0, (off_t)bytes) == 0)
         return fd;
-    int rc = err_errno(err, ERR_FAIL,
-                       "no %" PRIu64 " MiB on this host for the disk and a patch of all of it",
+    int rc = err_errno(err, errno == ENOSPC ? ERR_REFUSED : ERR_FAIL,
+                       "limit disk: no %" PRIu64 " MiB are free on this host for the disk and a "
+                       "patch of all of it; ask for less by --limit disk=",
                        bytes >> 20);
     fd_close(&fd);
     return rc;
