@@ -81,7 +81,7 @@ no_disks()
 }
 
 @test "a host without the room says so before anything runs" {
-    exits 6 task --limit disk=100G -- true
+    exits 7 task --limit disk=100G -- true
     says 'free on this host'
     vps_wait 60 spares_only
 }
