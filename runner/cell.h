@@ -113,7 +113,7 @@ enum cell_op {
     CELL_STARTED, /* fds: pipes, of a run also the gate's sockets */
     CELL_ENDED,   /* event; fds: [patch] or none */
     CELL_KILL,    /* no answer */
-    CELL_CLOSE,   /* no answer; the keeper forgets its secrets and exits */
+    CELL_CLOSE,   /* no answer; the keeper exits */
 };
 
 /* Mounts that the warden made: the disk's; where it is root, also the cache's and of what to keep. */

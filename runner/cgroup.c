@@ -24,6 +24,7 @@
 #define CPU_PERIOD_US 100000u
 #define CPU_QUOTA_MIN 1000u
 #define REMOVE_MS     2000u
+#define NO_SWAP       "memory.swap.max"
 
 static bool path_usable(const char *path)
 {
@@ -213,6 +214,8 @@ void cgroup_tree_open(struct cgroup_tree *t, pid_t serve)
                  strerror(errno));
         fd_close(&dir);
     }
+    /* The file is absent where the kernel was built or booted without swap accounting. */
+    t->no_swap = dir >= 0 && put(supervisor, NO_SWAP, "0") == 0;
     fd_close(&supervisor);
     t->dir = dir;
 }
@@ -296,8 +299,7 @@ static int set_limits(int jail, const uint64_t limits[LIMIT_COUNT], uint64_t mem
              CPU_PERIOD_US) < 0 ||
         put(jail, "memory.oom.group", "1") < 0)
         return -1;
-    /* The file is absent where the kernel was built or booted without swap accounting. */
-    if (put(jail, "memory.swap.max", "0") < 0 && errno != ENOENT)
+    if (put(jail, NO_SWAP, "0") < 0 && errno != ENOENT)
         return -1;
     return put(jail, "cgroup.max.descendants", "0");
 }
@@ -377,6 +379,7 @@ int cgroup_open(const struct cgroup_tree *t, unsigned slot, const uint64_t limit
     c.attempt = child_dir(c.tree, c.name);
     if (c.attempt < 0 || put(c.attempt, "cgroup.subtree_control", CONTROLLERS) < 0 ||
         (c.keeper = child_dir(c.attempt, "keeper")) < 0 ||
+        (put(c.keeper, NO_SWAP, "0") < 0 && errno != ENOENT) ||
         (c.jail[CGROUP_RUN] = child_dir(c.attempt, "jail")) < 0 ||
         (c.jail[CGROUP_TOOL] = child_dir(c.attempt, "tool")) < 0 || limit_both(&c, limits) < 0 ||
         give(&c, owner) < 0) {

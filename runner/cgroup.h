@@ -1,6 +1,7 @@
 /* Limits and killing by cgroup v2, where the runner was delegated a subtree (systemd: Delegate=yes).
  *
- *   OWN/supervisor            warden and serve, so that OWN may have children with limits
+ *   OWN/supervisor            warden and serve, so that OWN may have children with limits; what they write for
+ *                             an attempt (its source, orders, log) counts here and is not swapped either
  *   OWN/attempt-N             belongs to slot N's root user: a keeper may start jails below it
  *   OWN/attempt-N/keeper      ours, unlimited, tiny
  *   OWN/attempt-N/jail        the run: carries the limits
@@ -27,7 +28,8 @@
 
 /* Where the runner may make cgroups. `dir` is -1 when nowhere; then `why` says why, in one line. */
 struct cgroup_tree {
-    int dir; /* owned; OWN */
+    int dir;      /* owned; OWN */
+    bool no_swap; /* nothing in it is written to swap */
     char why[160];
 };
 

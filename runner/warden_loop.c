@@ -49,14 +49,14 @@ static bool memory_cleared(void)
     return cleared;
 }
 
-/* A cgroup keeps an attempt's memory out of swap (memory.swap.max); without one nothing does. */
+/* Cgroups keep an attempt's memory out of swap, where the kernel counts it; without them nothing does. */
 static bool may_swap(const struct warden *w)
 {
     struct err ignored = ERR_INIT;
     struct buf text;
     buf_init(&text, CMDLINE_MAX);
     /* One line of headings, then one a device. A list that cannot be read may be anything. */
-    int rc = w->cgroups.dir >= 0 ? 0 : file_read(AT_FDCWD, "/proc/swaps", &text, &ignored);
+    int rc = w->cgroups.no_swap ? 0 : file_read(AT_FDCWD, "/proc/swaps", &text, &ignored);
     const char *first = rc == 0 ? strchr(buf_str(&text), '\n') : NULL;
     bool may = rc < 0 || (first && first[1]);
     buf_done(&text);

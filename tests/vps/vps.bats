@@ -107,6 +107,11 @@ nothing_left()
     [ $((after - before)) -lt 20000 ]
 }
 
+@test "nothing of a task is written to swap, nor what the runner holds of one" {
+    on_vps 'cd /sys/fs/cgroup/system.slice/creel-runner.service && cat supervisor/memory.swap.max attempt-0/*/memory.swap.max' >swap
+    [ "$(sort swap | uniq -c | tr -s " ")" = " 4 0" ]
+}
+
 @test "wall clock" {
     exits 3 task --limit wall=3s -- sleep 100
     in_state "$(newest)" timed-out
