@@ -270,37 +270,6 @@ static enum cgroup_jail cgroup_of(enum warden_phase phase)
     return phase == WARDEN_RUN ? CGROUP_RUN : CGROUP_TOOL;
 }
 
-int cell_start(struct cell *c, enum warden_phase phase, int ret_fds[static FDPASS_MAX],
-               size_t *ret_n, struct err *err)
-{
-    struct cell_msg msg;
-    size_t nfds = 0, least = phase == WARDEN_RUN ? JAIL_PIPES + GATE_PORTS : JAIL_STATUS;
-    cgroup_begin(&c->cgroup, cgroup_of(phase));
-    int rc = send_op(c, CELL_START, phase, err);
-    if (rc == 0)
-        rc = await(c, CELL_STARTED, &msg, ret_fds, &nfds, err);
-    if (rc < 0)
-        return rc;
-    if (nfds < least) {
-        fds_close(ret_fds, nfds);
-        return err_set(err, ERR_FAIL, "the attempt's keeper sent %zu descriptors", nfds);
-    }
-    *ret_n = nfds;
-    c->busy = true;
-    c->phase = phase;
-    return 0;
-}
-
-void cell_kill(struct cell *c)
-{
-    struct err ignored = ERR_INIT;
-    if (!c->busy)
-        return;
-    cgroup_kill(&c->cgroup, cgroup_of(c->phase));
-    /* A keeper that cannot be told is dead or dying, and its jail with it. */
-    send_op(c, CELL_KILL, 0, &ignored);
-}
-
 static bool reap(struct cell *c, int wait_ms)
 {
     struct pollfd p = {.fd = c->pidfd, .events = POLLIN};
@@ -329,6 +298,41 @@ static bool end_keeper(struct cell *c)
         c->pid = -1; /* and is not looked for again, when it died before its cell was closed */
     }
     return gone;
+}
+
+int cell_start(struct cell *c, enum warden_phase phase, int ret_fds[static FDPASS_MAX],
+               size_t *ret_n, struct err *err)
+{
+    struct cell_msg msg = {0};
+    size_t nfds = 0, least = phase == WARDEN_RUN ? JAIL_PIPES + GATE_PORTS : JAIL_STATUS;
+    cgroup_begin(&c->cgroup, cgroup_of(phase));
+    int rc = send_op(c, CELL_START, phase, err);
+    if (rc == 0)
+        rc = await(c, CELL_STARTED, &msg, ret_fds, &nfds, err);
+    if (rc == 0 && nfds < least) {
+        fds_close(ret_fds, nfds);
+        msg.op = 0;
+        rc = err_set(err, ERR_FAIL, "the attempt's keeper sent %zu descriptors", nfds);
+    }
+    /* Without its word the jail may begin all the same, later: nobody would wait for its end. */
+    if (rc < 0 && msg.op != CELL_STARTED)
+        end_keeper(c);
+    if (rc < 0)
+        return rc;
+    *ret_n = nfds;
+    c->busy = true;
+    c->phase = phase;
+    return 0;
+}
+
+void cell_kill(struct cell *c)
+{
+    struct err ignored = ERR_INIT;
+    if (!c->busy)
+        return;
+    cgroup_kill(&c->cgroup, cgroup_of(c->phase));
+    /* A keeper that cannot be told is dead or dying, and its jail with it. */
+    send_op(c, CELL_KILL, 0, &ignored);
 }
 
 int cell_ended(struct cell *c, struct cell_end *ret, struct err *err)

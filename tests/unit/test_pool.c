@@ -292,6 +292,29 @@ static void dead_keeper_in_a_phase(void **state)
     assert_true(wiped.processes && wiped.network && wiped.disk && wiped.cgroup);
 }
 
+/* What the keeper answers is not what was asked: whether a job runs by now is not known, so none may. */
+static void keeper_without_words(void **state)
+{
+    struct pool_world *p = *state;
+    struct err err = ERR_INIT;
+    struct cell *cell = &p->w.slots[0].cell;
+    struct cell_msg wrong = {.op = CELL_READY};
+    int fds[FDPASS_MAX], other[2];
+    size_t nfds = 0;
+    need(p);
+    pid_t keeper = take(p, "sleep 1000");
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, other), 0);
+    int real = cell->ctl; /* open on, so that the keeper lives until it is killed */
+    cell->ctl = other[0];
+    assert_ok(fdpass_send(other[1], &wrong, sizeof wrong, NULL, 0, &err));
+    assert_says(cell_start(cell, WARDEN_RUN, fds, &nfds, &err), "out of turn");
+    assert_true(kill(keeper, 0) < 0 && errno == ESRCH);
+    struct warden_wiped wiped = cell_close(cell);
+    assert_true(wiped.processes && wiped.network && wiped.disk && wiped.cgroup);
+    fd_close(&real);
+    fd_close(&other[1]);
+}
+
 /* A spare outlives its warden as little as an attempt does. */
 static void dies_with_its_maker(void **state)
 {
@@ -329,6 +352,7 @@ int main(void)
         POOL_TEST(dead_keeper_unseen),
         POOL_TEST(gives_way),
         POOL_TEST(dead_keeper_in_a_phase),
+        POOL_TEST(keeper_without_words),
         POOL_TEST(dies_with_its_maker),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
