@@ -15,7 +15,8 @@
 #include "common/clock.h"
 #include "common/file.h"
 
-/* No signal blocked or ignored, a group of its own, the pipe as standard output. */
+/* No signal blocked or ignored, a group of its own, the pipe as standard output; and nobody's
+ * directory, for npm obeys an .npmrc where it is started and python3 -m runs what lies there. */
 static int spawn(const char *path, char *const argv[], char *const env[], int out, pid_t *ret)
 {
     posix_spawn_file_actions_t files;
@@ -36,6 +37,8 @@ static int spawn(const char *path, char *const argv[], char *const env[], int ou
         rc = posix_spawn_file_actions_addopen(&files, 2, "/dev/null", O_WRONLY, 0);
     if (rc == 0)
         rc = posix_spawn_file_actions_addclosefrom_np(&files, 3);
+    if (rc == 0)
+        rc = posix_spawn_file_actions_addchdir_np(&files, "/");
     if (rc == 0)
         rc = posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
                                                  POSIX_SPAWN_SETSIGDEF);
@@ -131,6 +134,7 @@ void ask_tool_stop(struct ask_tool *t)
     if (t->pid == 0)
         return;
     kill(-t->pid, SIGKILL);
+    kill(t->pid, SIGKILL); /* should it have left its group */
     while (waitpid(t->pid, NULL, 0) < 0 && errno == EINTR)
         ;
     fd_close(&t->fd);

@@ -19,7 +19,7 @@ struct ask_tool {
     uint64_t started_us;
 };
 
-/* Starts the program at `path` in a process group of its own, without waiting for it. It gets PATH
+/* Starts the program at `path` in / and a process group of its own, without waiting for it. It gets PATH
  * (`search`), HOME of the effective user and nothing else; input and complaints are /dev/null. */
 int ask_tool_start(struct ask_tool *t, const char *path, char *const argv[], const char *search,
                    struct err *err);

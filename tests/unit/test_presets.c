@@ -153,6 +153,24 @@ static void pip_with_and_without_its_own_index(void **state)
     has(b, 0, "pypi.org", 443);
 }
 
+/* What lies where serve was started is nobody's answer: an .npmrc, or a program named like pip. */
+static void tools_are_asked_in_no_directory(void **state)
+{
+    struct bed *b = *state;
+    char was[4096];
+    tool(b, "npm",
+         "test \"$PWD$(ls .npmrc 2>/dev/null)\" = / || exit 1\n"
+         "echo '\"registry\": \"https://npm.example/\"'");
+    tool(b, ".npmrc", "");
+    presets_load(&b->p, b->path);
+    assert_non_null(getcwd(was, sizeof was));
+    assert_int_equal(chdir(b->dir), 0);
+    int rc = resolve1(b, "npm");
+    assert_int_equal(chdir(was), 0);
+    assert_ok(rc);
+    has(b, 0, "npm.example", 443);
+}
+
 static void what_is_missing_is_said(void **state)
 {
     struct bed *b = *state;
@@ -278,6 +296,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(npm_as_it_is_set_up, setup, teardown),
         cmocka_unit_test_setup_teardown(apt_and_others_together, setup, teardown),
         cmocka_unit_test_setup_teardown(pip_with_and_without_its_own_index, setup, teardown),
+        cmocka_unit_test_setup_teardown(tools_are_asked_in_no_directory, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_missing_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(the_child_gets_nothing_of_ours, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_is_left, setup, teardown),
