@@ -193,11 +193,16 @@ static bool to_bytes(const struct sockaddr *sa, uint8_t bytes[static 16], bool *
     return sa->sa_family == AF_INET6;
 }
 
-bool addr_listed(const struct sockaddr *sa, const struct addr_net *reach, size_t nreach)
+bool addr_named(const struct sockaddr *sa, const struct addr_net *reach, size_t nreach)
 {
     uint8_t bytes[16];
     bool four;
-    return to_bytes(sa, bytes, &four) && listed(bytes, four, reach, nreach);
+    if (!to_bytes(sa, bytes, &four))
+        return false;
+    for (size_t i = 0; i < nreach; i++)
+        if (reach[i].prefix == 128 && memcmp(reach[i].bytes, bytes, sizeof bytes) == 0)
+            return true;
+    return false;
 }
 
 const char *addr_refused(const struct sockaddr *sa, const struct addr_net *reach, size_t nreach)

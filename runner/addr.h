@@ -25,7 +25,7 @@ int addr_net_parse(const char *text, struct addr_net *out, struct err *err);
  * whole: refused, whatever they hold. An address within `reach` may be dialled, except loopback,
  * unspecified, multicast and link-local ones. */
 const char *addr_refused(const struct sockaddr *sa, const struct addr_net *reach, size_t nreach);
-/* Is it within `reach`? */
-bool addr_listed(const struct sockaddr *sa, const struct addr_net *reach, size_t nreach);
+/* Is it in `reach` by itself, not as one of a network? */
+bool addr_named(const struct sockaddr *sa, const struct addr_net *reach, size_t nreach);
 
 #endif

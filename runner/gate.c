@@ -52,10 +52,30 @@ static bool entries_grow(struct gate *g)
     return true;
 }
 
+static enum gate_target target_of(const struct gate *g, const struct gate_event *e)
+{
+    enum gate_target t = TARGET_OTHER;
+    for (size_t i = 0; i < g->setup.nrules && t != TARGET_NAMED; i++) {
+        const struct egress_rule *r = egress_match(&g->rules[i], 1, e->name, e->port);
+        if (r)
+            t = r->kind == EGRESS_EXACT ? TARGET_NAMED : TARGET_WILD;
+    }
+    return t;
+}
+
+/* Of what a jail makes up at will only so much is listed, so that it cannot fill the account before it
+ * goes where the account should show it. */
 static struct egress_entry *entry_add(struct gate *g, const struct gate_event *e)
 {
-    if (g->nentries == g->entries_room && !entries_grow(g))
+    static const size_t most[GATE_TARGETS] = {
+        [TARGET_NAMED] = RESULT_EGRESS_MAX,
+        [TARGET_WILD] = RESULT_EGRESS_MAX / 4,
+        [TARGET_OTHER] = RESULT_EGRESS_MAX / 2,
+    };
+    enum gate_target t = target_of(g, e);
+    if (g->nentries_of[t] == most[t] || (g->nentries == g->entries_room && !entries_grow(g)))
         return NULL;
+    g->nentries_of[t]++;
     struct egress_entry *x = &g->entries[g->nentries++];
     *x = (struct egress_entry){.port = e->port, .verdict = (int)e->verdict};
     snprintf(x->name, sizeof x->name, "%s", e->name);

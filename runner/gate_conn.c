@@ -3,11 +3,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -315,13 +317,46 @@ void gate_conn_end(struct gate_conn *c)
     buf_done(&c->out);
 }
 
-void gate_conn_reset(struct gate_conn *c)
+/* When it is closed, its peer is told by a reset. */
+static void side_breaks(struct gate_side *s)
 {
     const struct linger now = {.l_onoff = 1};
-    if (c->jail.fd >= 0)
-        (void)setsockopt(c->jail.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-    if (c->net.fd >= 0)
-        (void)setsockopt(c->net.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    if (s->fd >= 0)
+        (void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
+void gate_conn_reset(struct gate_conn *c)
+{
+    side_breaks(&c->jail);
+    side_breaks(&c->net);
+    gate_conn_end(c);
+}
+
+/* The time is over, but the jail still takes what was said to it: it is slow, not gone. */
+static bool still_taking(struct gate_conn *c)
+{
+    uint64_t now = gate_now(c->gate);
+    int queued = 0;
+    if (ioctl(c->jail.fd, SIOCOUTQ, &queued) < 0 || queued < 0)
+        queued = 0;
+    size_t n = c->jail.pend.len + (size_t)queued;
+    if (n != c->untaken)
+        c->untaken_since = now;
+    c->untaken = n;
+    if (n == 0 || now - c->untaken_since >= GATE_IDLE_MS)
+        return false;
+    gate_conn_deadline(c, GATE_LINGER_MS);
+    return true;
+}
+
+/* A jail's side that has all and was told so is not told by a reset that it has not. */
+static void flow_late(struct gate_conn *c)
+{
+    if (still_taking(c))
+        return;
+    if (!c->jail.shut || c->untaken > 0)
+        side_breaks(&c->jail);
+    side_breaks(&c->net);
     gate_conn_end(c);
 }
 
@@ -341,6 +376,8 @@ void gate_conn_late(struct gate_conn *c)
         break;
     case PHASE_FLOW:
     case PHASE_LINGER:
+        flow_late(c);
+        break;
     case PHASE_DNS:
         gate_conn_reset(c);
         break;
@@ -425,7 +462,10 @@ static void conn_begin(struct gate_conn *c)
     case DOOR_DNS_TCP:
         c->phase = PHASE_DNS;
         c->left = 1; /* questions that its own counting paid for */
-        g->dns++;
+        if (++g->dns > gate_limit(g, LIMIT_DNS)) {
+            gate_dns_over(g, "(by TCP)");
+            gate_conn_reset(c);
+        }
         break;
     case DOOR_DNS_UDP:
         break;

@@ -31,7 +31,7 @@ static void take_addresses(struct gate_conn *c, const struct addrinfo *list)
         if (list->ai_addrlen > sizeof *c->addrs)
             continue;
         const char *why = addr_refused(list->ai_addr, host->reach, host->nreach);
-        if (!why && !addr_listed(list->ai_addr, host->reach, host->nreach) &&
+        if (!why && !addr_named(list->ai_addr, host->reach, host->nreach) &&
             gate_own_has(&c->gate->own, list->ai_addr, gate_now(c->gate)))
             why = "this host's own";
         if (!why) {

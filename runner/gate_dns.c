@@ -9,15 +9,23 @@
 #include <unistd.h>
 
 #define DATAGRAMS_A_TURN 32
-#define QUESTIONS_A_TURN 16
 #define CLASS_IN         1
 
-static void record(struct gate *g, const struct dns_question *q, enum egress_verdict v,
-                   const char *why)
+static const char *name_of(const struct dns_question *q)
 {
     const char *name = q->name[0] ? q->name : q->shown;
-    gate_record(
-        g, &(struct gate_event){.verdict = v, .name = name[0] ? name : "(no name)", .why = why});
+    return name[0] ? name : "(no name)";
+}
+
+static void record(struct gate *g, const char *name, enum egress_verdict v, const char *why)
+{
+    gate_record(g, &(struct gate_event){.verdict = v, .name = name, .why = why});
+}
+
+void gate_dns_over(struct gate *g, const char *name)
+{
+    if (g->dns_over++ == 0)
+        record(g, name, EGRESS_LIMITED, "the limit of questions to the name server is reached");
 }
 
 /* "_http._tcp.example.org" asks for a service of example.org: there is none, and nothing to tell. */
@@ -31,10 +39,12 @@ static const char *without_service(const char *name)
 static enum dns_code judge(struct gate *g, const struct dns_question *q, uint32_t *address)
 {
     const struct gate_setup *s = &g->setup;
+    if (dns_opcode(q) != 0)
+        return DNS_NOTIMP;
     if (q->class != CLASS_IN)
         return DNS_REFUSED;
     if (!q->name[0] || !egress_knows(s->rules, s->nrules, without_service(q->name))) {
-        record(g, q, EGRESS_DENIED, q->name[0] ? "no rule allows it" : "not a host name");
+        record(g, name_of(q), EGRESS_DENIED, q->name[0] ? "no rule allows it" : "not a host name");
         return DNS_NXDOMAIN;
     }
     if (!egress_knows(s->rules, s->nrules, q->name))
@@ -42,22 +52,23 @@ static enum dns_code judge(struct gate *g, const struct dns_question *q, uint32_
     *address = htonl(gate_names_address(g->names, q->name));
     if (*address)
         return DNS_OK;
-    record(g, q, EGRESS_LIMITED, "too many different names were asked for");
+    record(g, name_of(q), EGRESS_LIMITED, "too many different names were asked for");
     return DNS_SERVFAIL;
 }
 
 /* Bytes of the answer; 0: there is none. */
 static size_t answer(struct gate *g, const uint8_t *bytes, size_t n, uint8_t out[DNS_MSG_BYTES])
 {
-    struct dns_question q;
+    struct dns_question q = {0};
     uint32_t address = 0;
     enum dns_code code = DNS_FORMERR;
+    bool over = g->dns > gate_limit(g, LIMIT_DNS);
     int r = dns_question_parse(bytes, n, &q);
+    if (over)
+        gate_dns_over(g, name_of(&q));
     if (r == 0)
         return 0;
-    if (g->dns > gate_limit(g, LIMIT_DNS)) {
-        if (g->dns_over++ == 0)
-            record(g, &q, EGRESS_LIMITED, "the limit of questions to the name server is reached");
+    if (over) {
         code = DNS_REFUSED;
     } else if (r > 0) {
         code = judge(g, &q, &address);
@@ -119,9 +130,8 @@ void gate_dns_tcp(struct gate_conn *c)
     ssize_t n = gate_conn_fill(c, 2 * (2 + DNS_MSG_BYTES));
     if (n < 0 && n != -1)
         return;
-    for (int i = 0; i < QUESTIONS_A_TURN && c->jail.pend.len == 0; i++)
-        if (!take_message(c))
-            break;
+    while (c->jail.pend.len == 0 && take_message(c))
+        ; /* all that came: nothing else would remind us of what is left */
     if (!c->ended && n == 0 && c->jail.pend.len == 0)
         gate_conn_end(c);
 }

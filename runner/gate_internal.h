@@ -45,6 +45,9 @@ enum gate_phase {
     PHASE_DNS,    /* DNS over TCP */
 };
 
+/* What an entry of the account is about: a rule's own name, one that a wildcard takes, anything else. */
+enum gate_target { TARGET_NAMED, TARGET_WILD, TARGET_OTHER, GATE_TARGETS };
+
 /* How the jail's side is told of a refusal. */
 enum gate_voice { VOICE_HTTP, VOICE_TLS, VOICE_NONE };
 
@@ -94,6 +97,8 @@ struct gate_conn {
     char dial_why[GATE_WHY_SIZE]; /* of the last address */
 
     uint64_t began, deadline; /* ms of the loop's clock */
+    size_t untaken;           /* by the jail, when its time was over; */
+    uint64_t untaken_since;   /* and since when it is as much */
     uint64_t sent, received;
 };
 
@@ -124,6 +129,7 @@ struct gate {
     uint64_t conns_over, sent_over, dns_over; /* refused by the limit */
     struct egress_entry *entries;
     size_t nentries, entries_room;
+    size_t nentries_of[GATE_TARGETS];
     uint64_t more;
 };
 
@@ -193,5 +199,7 @@ void gate_linger(struct gate_conn *c);
 /* gate_dns.c */
 void gate_dns_udp(struct gate_listener *l);
 void gate_dns_tcp(struct gate_conn *c);
+/* Counts a question over the limit, and tells of the first one. */
+void gate_dns_over(struct gate *g, const char *name);
 
 #endif

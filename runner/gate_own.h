@@ -1,5 +1,6 @@
 /* The addresses of this host itself, for the gate to refuse: what listens on them trusts who comes from
- * inside more than the provider's firewall would. Asking the kernel costs more than all else of a
+ * inside more than the provider's firewall would. A network of --reach does not list them, an address by
+ * itself does. Asking the kernel costs more than all else of a
  * connection, so its answer is kept for a second. */
 #ifndef RUNNER_GATE_OWN_H
 #define RUNNER_GATE_OWN_H

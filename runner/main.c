@@ -32,7 +32,9 @@ static const struct opt serve_opts[] = {
     {"slots", 0, OPT_UINT, offsetof(struct runner_config, slots), "N", "attempts at once (1)",
      NULL},
     {"reach", 0, OPT_MANY, offsetof(struct runner_config, reach), "CIDR",
-     "a private network where allowed names may live (a mirror's); repeatable", NULL},
+     "a private network where allowed names may live (a mirror's); repeatable. This host's own "
+     "addresses only one by one",
+     NULL},
     {NULL},
 };
 

@@ -2,8 +2,8 @@
  * offset by any number of followers while it grows.
  *
  * Payload over the limit is counted, not kept; one NOTE frame at the cut says so. Notes are always
- * kept (their number is bounded by the task's steps). A file that cannot grow (disk full) is a cut
- * like the limit. Frames are whole in the file at all times.
+ * kept (their number is bounded by the task's steps and the entries of the gate's account). A file
+ * that cannot grow (disk full) is a cut like the limit. Frames are whole in the file at all times.
  */
 #ifndef RUNNER_SPOOL_H
 #define RUNNER_SPOOL_H

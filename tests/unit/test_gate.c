@@ -99,6 +99,72 @@ static void questions_are_limited(void **state)
     gate_down(w);
 }
 
+/* Nor do those pass uncounted who ask nothing, or nothing that has an answer. */
+static void what_is_no_question_counts_too(void **state)
+{
+    with_world(w, WEB);
+    struct sockaddr_in door = address("127.0.0.1", 53);
+    w->policy.limits[LIMIT_DNS] = 1;
+    for (int i = 0; i < 3; i++) {
+        int fd = enter(w, "127.0.0.1", 53);
+        until(w, w->gate->dns == (unsigned)i + 1);
+        if (i > 0)
+            assert_int_equal(hear_end(w, fd), -1);
+        close(fd);
+    }
+    assert_int_equal(w->gate->dns_over, 2);
+    event(w, EGRESS_LIMITED, "(by TCP)", 0);
+    int fd = jail_socket(w, 'd');
+    assert_int_equal(sendto(fd, "x", 1, 0, (struct sockaddr *)&door, sizeof door), 1);
+    until(w, w->gate->dns == 4);
+    close(fd);
+    assert_int_equal(w->gate->dns_over, 3);
+    assert_int_equal(w->nevents, 1);
+    gate_down(w);
+}
+
+/* As many questions as fit in what is read at once are all answered. */
+static void many_questions_in_one_piece(void **state)
+{
+    with_world(w, WEB);
+    struct buf all;
+    size_t answers = 0;
+    buf_init(&all, 4096);
+    for (; all.len < 1000; answers++) {
+        add_be(&all, 12, 2); /* a query with no question in it, which is answered by as much */
+        buf_add(&all, (uint8_t[12]){0}, 12);
+    }
+    int fd = enter(w, "127.0.0.1", 53);
+    say_bytes(w, fd, all.data, all.len);
+    buf_clear(&w->heard);
+    until(w, take(w, fd) < 1 || w->heard.len == 14 * answers);
+    assert_int_equal(w->heard.len, 14 * answers);
+    assert_int_equal(w->gate->dns, answers);
+    assert_int_equal(w->heard.data[2 + 3] & 15, DNS_FORMERR);
+    close(fd);
+    buf_done(&all);
+    gate_down(w);
+}
+
+static void other_operations_are_not_answered(void **state)
+{
+    with_world(w, WEB);
+    struct sockaddr_in door = address("127.0.0.1", 53);
+    struct buf q;
+    buf_init(&q, 512);
+    add_question(&q, WEB, A);
+    q.data[2] |= 4 << 3; /* NOTIFY */
+    int fd = jail_socket(w, 'd');
+    assert_int_equal(sendto(fd, q.data, q.len, 0, (struct sockaddr *)&door, sizeof door), q.len);
+    buf_clear(&w->heard);
+    until(w, take(w, fd) < 1 || w->heard.len > 0);
+    assert_int_equal(w->heard.len, q.len);
+    assert_int_equal(w->heard.data[3] & 15, DNS_NOTIMP);
+    close(fd);
+    buf_done(&q);
+    gate_down(w);
+}
+
 static void names_are_bounded(void **state)
 {
     struct gate_names *n = gate_names_new();
@@ -501,7 +567,8 @@ static void the_operator_may_reach_private_networks(void **state)
     gate_down(w);
 }
 
-/* What listens on the host's own addresses is behind its firewall for others, not for the gate. */
+/* What listens on the host's own addresses is behind its firewall for others, not for the gate; a
+ * network that the operator listed may hold such an address, and does not open it. */
 static void the_host_itself_is_no_destination(void **state)
 {
     with_world(w, WEB);
@@ -515,7 +582,18 @@ static void the_host_itself_is_no_destination(void **state)
     int c = proxied(w, ASK);
     assert_int_equal(hear_end(w, c), 0);
     assert_non_null(strstr(event(w, EGRESS_REFUSED, WEB, 80)->why, "this host's own"));
+    close(c);
+    struct addr_net net;
+    assert_int_equal(addr_net_parse("5.5.6.0/24", &net, NULL), 0);
+    w->host = (struct gate_host){.reach = &net, .nreach = 1};
+    c = proxied(w, ASK);
+    assert_int_equal(hear_end(w, c), 0);
+    assert_non_null(strstr(event(w, EGRESS_REFUSED, WEB, 80)->why, "this host's own"));
     accept_none(w, server);
+    close(c);
+    assert_int_equal(addr_net_parse("5.5.6.6", &net, NULL), 0); /* listed by itself */
+    c = proxied(w, ASK);
+    close(accept_one(w, server));
     close(c);
     ifr.ifr_flags = 0;
     assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &ifr), 0);
@@ -599,6 +677,50 @@ static void what_is_sent_is_limited_to_the_byte(void **state)
     gate_down(w);
 }
 
+static const struct egress_entry *entry(const struct result *r, const char *name, int verdict)
+{
+    const struct egress_entry *e = r->egress.items;
+    for (size_t i = 0; i < r->egress.n; i++)
+        if (strcmp(e[i].name, name) == 0 && e[i].verdict == verdict)
+            return &e[i];
+    return NULL;
+}
+
+/* Names that a jail makes up, with a rule or without, do not hide where it went after them. */
+static void the_account_cannot_be_filled_up(void **state)
+{
+    with_world(w, "*.wild.example.org web.example.org other.example.org:8443");
+    struct result r = {0};
+    char name[DNS_NAME_SIZE], ip[INET_ADDRSTRLEN];
+    for (unsigned i = 0; i < RESULT_EGRESS_MAX; i++) {
+        snprintf(name, sizeof name, "n%u.evil.example.net", i);
+        assert_int_equal(resolve(w, name, A, ip), DNS_NXDOMAIN);
+        snprintf(name, sizeof name, "n%u.wild.example.org", i);
+        gate_record(w->gate, &(struct gate_event){.name = name, .port = 443, .why = ""});
+    }
+    w->nevents = 0;
+    int server = serve_at("5.5.5.5", 80);
+    int c = proxied(w, ASK), s = accept_one(w, server);
+    hear(w, s, "\r\n\r\n");
+    close(s);
+    assert_int_equal(hear_end(w, c), 0);
+    assert_true(event(w, EGRESS_ALLOWED, WEB, 80)->first);
+    close(c);
+    c = proxied(w, "CONNECT other.example.org:8443 HTTP/1.1\r\n\r\n");
+    assert_int_equal(hear_end(w, c), 0); /* nobody is there */
+    close(c);
+    assert_int_equal(gate_report(w->gate, &r), 0);
+    assert_non_null(entry(&r, WEB, EGRESS_ALLOWED));
+    assert_true(entry(&r, WEB, EGRESS_ALLOWED)->sent > 0);
+    assert_non_null(entry(&r, "other.example.org", EGRESS_FAILED));
+    assert_non_null(entry(&r, "n0.evil.example.net", EGRESS_DENIED));
+    assert_non_null(entry(&r, "n0.wild.example.org", EGRESS_ALLOWED));
+    assert_int_equal(r.egress.n + r.egress_more, 2 * RESULT_EGRESS_MAX + 2);
+    result_done(&r);
+    close(server);
+    gate_down(w);
+}
+
 static void only_so_many_are_open_at_once(void **state)
 {
     with_world(w, WEB);
@@ -674,6 +796,47 @@ static void a_slow_reader_holds_the_sender_back(void **state)
     assert_int_equal(w->gate->conns->jail.pend.cap, 0); /* nothing is kept of it */
     close(c);
     close(s);
+    close(server);
+    gate_down(w);
+}
+
+/* An answer that is all in the jail's own buffers is not taken back because its reader is slow. */
+static void a_slow_reader_gets_all_of_it(void **state)
+{
+    with_world(w, WEB);
+    static char body[600 << 10];
+    int server = serve_at("5.5.5.5", 80);
+    int c = proxied(w, ASK), s = accept_one(w, server);
+    hear(w, s, "\r\n\r\n");
+    memset(body, 'b', sizeof body);
+    say(w, s, "HTTP/1.1 200 OK\r\n\r\n");
+    say_bytes(w, s, body, sizeof body);
+    close(s);
+    until(w, w->gate->conns->phase == PHASE_LINGER);
+    w->gate->conns->deadline = 0; /* as if the time were over */
+    until(w, w->gate->nconns == 0 || w->gate->conns->deadline != 0);
+    assert_int_equal(hear_end(w, c), 0);
+    assert_int_equal(w->heard.len, strlen("HTTP/1.1 200 OK\r\n\r\n") + sizeof body);
+    close(c);
+    close(server);
+    gate_down(w);
+}
+
+/* Who has all but the end of it is not told by a reset that something is missing. */
+static void a_reader_who_stays_is_left_in_peace(void **state)
+{
+    with_world(w, WEB);
+    int server = serve_at("5.5.5.5", 80);
+    int c = proxied(w, ASK), s = accept_one(w, server);
+    hear(w, s, "\r\n\r\n");
+    say(w, s, "HTTP/1.1 200 OK\r\n\r\nbody");
+    close(s);
+    until(w, w->gate->conns->phase == PHASE_LINGER);
+    w->gate->conns->deadline = 0;
+    until(w, w->gate->nconns == 0);
+    assert_int_equal(hear_end(w, c), 0);
+    assert_string_equal(buf_str(&w->heard), "HTTP/1.1 200 OK\r\n\r\nbody");
+    close(c);
     close(server);
     gate_down(w);
 }
@@ -777,6 +940,9 @@ int main(void)
         cmocka_unit_test(names_have_addresses_or_do_not_exist),
         cmocka_unit_test(questions_come_by_tcp_too),
         cmocka_unit_test(questions_are_limited),
+        cmocka_unit_test(what_is_no_question_counts_too),
+        cmocka_unit_test(many_questions_in_one_piece),
+        cmocka_unit_test(other_operations_are_not_answered),
         cmocka_unit_test(names_are_bounded),
         cmocka_unit_test(a_request_is_written_anew),
         cmocka_unit_test(a_chunked_body_ends_where_it_ends),
@@ -795,9 +961,12 @@ int main(void)
         cmocka_unit_test(failures_of_the_network_are_told),
         cmocka_unit_test(connections_are_limited),
         cmocka_unit_test(what_is_sent_is_limited_to_the_byte),
+        cmocka_unit_test(the_account_cannot_be_filled_up),
         cmocka_unit_test(only_so_many_are_open_at_once),
         cmocka_unit_test(who_says_nothing_is_sent_away),
         cmocka_unit_test(a_slow_reader_holds_the_sender_back),
+        cmocka_unit_test(a_slow_reader_gets_all_of_it),
+        cmocka_unit_test(a_reader_who_stays_is_left_in_peace),
         cmocka_unit_test(a_gate_can_be_closed_in_every_state),
         cmocka_unit_test(what_is_abandoned_in_a_look_up_is_freed),
         cmocka_unit_test(too_few_sockets_are_no_gate),
