@@ -30,7 +30,7 @@
 #define ROOM_OPTS         JAIL_BASE_OPTS
 #define INOTIFY_INSTANCES 64
 #define INOTIFY_WATCHES   65536
-#define NESTED_NAMESPACES 64
+#define NESTED_NAMESPACES 64 /* of a kind */
 
 #define PHASES   (WARDEN_COLLECT + 1)
 #define NO_PHASE (-1)
@@ -134,28 +134,38 @@ static uint64_t share(const char *path, unsigned slots, uint64_t most)
     return part > most ? most : part > 0 ? part : 1;
 }
 
+static int set_ceiling(const char *path, uint64_t value, struct err *err)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%" PRIu64, value);
+    return write_text(path, text) < 0 && errno != ENOENT
+               ? err_errno(err, ERR_FAIL, "the jail's ceiling %s cannot be set", path)
+               : 0;
+}
+
 /* What the kernel counts for whoever made the namespace, root that is: without ceilings of its own a
  * jail could use up the host's. Most of all no user namespaces, but by policy: a second bar beside the
- * system call filter. */
+ * system call filter. Where a job has those it has the others too, whose memory (of a network most of
+ * all) the kernel does not count as the job's. */
 static int set_ceilings(unsigned slots, bool nested, struct err *err)
 {
-    const struct {
-        const char *path;
-        uint64_t value;
-    } rows[] = {
-        {"/proc/sys/user/max_user_namespaces", nested ? NESTED_NAMESPACES : 0},
-        {"/proc/sys/user/max_inotify_instances",
-         share("/proc/sys/fs/inotify/max_user_instances", slots, INOTIFY_INSTANCES)},
-        {"/proc/sys/user/max_inotify_watches",
-         share("/proc/sys/fs/inotify/max_user_watches", slots, INOTIFY_WATCHES)},
+    static const char *const others[] = {
+        "/proc/sys/user/max_net_namespaces", "/proc/sys/user/max_mnt_namespaces",
+        "/proc/sys/user/max_pid_namespaces", "/proc/sys/user/max_ipc_namespaces",
+        "/proc/sys/user/max_uts_namespaces", "/proc/sys/user/max_cgroup_namespaces",
     };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char text[24];
-        snprintf(text, sizeof text, "%" PRIu64, rows[i].value);
-        if (write_text(rows[i].path, text) < 0 && errno != ENOENT)
-            return err_errno(err, ERR_FAIL, "the jail's ceiling %s cannot be set", rows[i].path);
-    }
-    return 0;
+    int rc = set_ceiling("/proc/sys/user/max_user_namespaces", nested ? NESTED_NAMESPACES : 0, err);
+    for (size_t i = 0; nested && rc == 0 && i < sizeof others / sizeof *others; i++)
+        rc = set_ceiling(others[i], NESTED_NAMESPACES, err);
+    if (rc == 0)
+        rc = set_ceiling("/proc/sys/user/max_inotify_instances",
+                         share("/proc/sys/fs/inotify/max_user_instances", slots, INOTIFY_INSTANCES),
+                         err);
+    if (rc == 0)
+        rc = set_ceiling("/proc/sys/user/max_inotify_watches",
+                         share("/proc/sys/fs/inotify/max_user_watches", slots, INOTIFY_WATCHES),
+                         err);
+    return rc;
 }
 
 static int take_identity(const struct keeper_setup *s, struct err *err)
