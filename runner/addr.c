@@ -19,14 +19,16 @@ struct range {
 /* IANA IPv4 Special-Purpose Address Registry and what else no public service has. The first row that
  * matches says why. */
 static const struct range ranges4[] = {
-    {"0.0.0.0/32", "unspecified", true},     /* "This host on this network", RFC 1122 3.2.1.3 */
-    {"0.0.0.0/8", "this network", true},     /* "This network", RFC 791 3.2 */
-    {"10.0.0.0/8", "private", false},        /* Private-Use, RFC 1918 */
-    {"100.64.0.0/10", "carrier NAT", false}, /* Shared Address Space, RFC 6598 */
-    {"127.0.0.0/8", "loopback", true},       /* Loopback, RFC 1122 3.2.1.3 */
-    {"168.63.129.16/32", "cloud metadata", true}, /* not IANA's: Azure's host service */
-    {"169.254.0.0/16", "link-local", true},       /* Link Local, RFC 3927; most clouds' metadata */
-    {"172.16.0.0/12", "private", false},          /* Private-Use, RFC 1918 */
+    {"0.0.0.0/32", "unspecified", true}, /* "This host on this network", RFC 1122 3.2.1.3 */
+    {"0.0.0.0/8", "this network", true}, /* "This network", RFC 791 3.2 */
+    {"10.0.0.0/8", "private", false},    /* Private-Use, RFC 1918 */
+    {"100.100.100.200/32", "cloud metadata", true}, /* not IANA's: Alibaba's */
+    {"100.64.0.0/10", "carrier NAT", false},        /* Shared Address Space, RFC 6598 */
+    {"127.0.0.0/8", "loopback", true},              /* Loopback, RFC 1122 3.2.1.3 */
+    {"168.63.129.16/32", "cloud metadata", true},   /* not IANA's: Azure's host service */
+    {"169.254.0.0/16", "link-local", true},     /* Link Local, RFC 3927; most clouds' metadata */
+    {"172.16.0.0/12", "private", false},        /* Private-Use, RFC 1918 */
+    {"192.0.0.192/32", "cloud metadata", true}, /* not IANA's: Oracle's */
     {"192.0.0.0/24", "protocol assignment", false}, /* IETF Protocol Assignments, RFC 6890 2.1 */
     {"192.0.2.0/24", "documentation", false},       /* TEST-NET-1, RFC 5737 */
     {"192.31.196.0/24", "AS112", false},            /* AS112-v4, RFC 7535 */
@@ -62,6 +64,8 @@ static const struct range ranges6[] = {
     {"2620:4f:8000::/48", "AS112", false},                /* Direct Delegation AS112, RFC 7534 */
     {"3fff::/20", "documentation", false},                /* Documentation, RFC 9637 */
     {"5f00::/16", "segment routing", false},              /* SRv6 SIDs, RFC 9602 */
+    {"fd00:ec2::254/128", "cloud metadata", true},        /* not IANA's: Amazon's */
+    {"fd20:ce::254/128", "cloud metadata", true},         /* not IANA's: Google's */
     {"fc00::/7", "private", false},                       /* Unique-Local, RFC 4193 */
     {"fe80::/10", "link-local", true},                    /* Link-Local Unicast, RFC 4291 2.5.6 */
     {"fec0::/10", "site-local", false},                   /* deprecated, RFC 3879 */

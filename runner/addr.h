@@ -23,7 +23,7 @@ int addr_net_parse(const char *text, struct addr_net *out, struct err *err);
  * NAT", "multicast", "documentation", "benchmarking", "IPv4-mapped of a private address", ...); NULL
  * when it may. IPv4-mapped, NAT64 (64:ff9b::/96 and 64:ff9b:1::/48), 6to4 and Teredo are judged
  * whole: refused, whatever they hold. An address within `reach` may be dialled, except loopback,
- * unspecified, multicast and link-local ones. */
+ * unspecified, multicast and link-local ones and where clouds serve metadata. */
 const char *addr_refused(const struct sockaddr *sa, const struct addr_net *reach, size_t nreach);
 /* Is it in `reach` by itself, not as one of a network? */
 bool addr_named(const struct sockaddr *sa, const struct addr_net *reach, size_t nreach);
