@@ -24,8 +24,10 @@
 
 #define ANSWER_MS 20000 /* a keeper that does not answer a request by then is taken for dead */
 #define CLOSE_MS  1000
-#define GONE_MS   10000
 #define EMPTY_MS  10000
+/* The kernel frees the files of a tmpfs one by one, as its last user exits: a job's million of empty ones
+ * takes seconds, and many where processors are few. */
+#define GONE_MS 45000
 
 static int await(const struct cell *c, uint32_t op, struct cell_msg *msg,
                  int fds[static FDPASS_MAX], size_t *ret_nfds, struct err *err)
@@ -291,7 +293,7 @@ static bool end_keeper(struct cell *c)
     bool gone = reap(c, CLOSE_MS);
     if (!gone) {
         sys_pidfd_send_signal(c->pidfd, SIGKILL);
-        gone = reap(c, EMPTY_MS);
+        gone = reap(c, GONE_MS);
     }
     if (gone) {
         fd_close(&c->pidfd);

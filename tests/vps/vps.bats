@@ -33,7 +33,7 @@ measured()
 
 
 # remains : what an attempt could leave on the host, as text: processes, mounts as init and the warden
-# see them, namespaces, cgroups, files.
+# see them, namespaces, cgroups, files. The disks of spares are numbered on and on.
 remains()
 {
     # shellcheck disable=SC2016 # for the host
@@ -47,7 +47,8 @@ remains()
         done
         find /sys/fs/cgroup -path "*creel-runner*" -type d | sed "s/^/cgroup /"
         find /run/creel-runner /tmp /var/tmp /dev/shm -type f 2>/dev/null | sed "s/^/file /"
-        echo "loop devices $(losetup -na | wc -l), mappings $(ls -d /dev/dm-* | wc -l)"; ls /dev/mapper'
+        echo "loop devices $(losetup -na | wc -l), mappings $(ls -d /dev/dm-* | wc -l)"
+        ls /dev/mapper | sed "s/^\(creel-.*\)-[0-9]*$/\1-N/"'
 }
 
 # The runner makes itself ready for the next task: what it keeps ready is as before.
@@ -59,7 +60,7 @@ as_before()
 
 nothing_left()
 {
-    vps_wait 60 as_before
+    vps_wait 60 as_before || as_before # which says what is left
 }
 
 @test "the host can enforce every limit, and its kernel clears memory" {
