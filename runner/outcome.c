@@ -52,7 +52,9 @@ static bool hit_of(const struct outcome_facts *f, enum limit l, struct limit_hit
     *out = (struct limit_hit){.limit = (int)l};
     switch (l) {
     case LIMIT_MEM:
-        out->peak = f->collect_mem_peak > u->mem_peak ? f->collect_mem_peak : u->mem_peak;
+        /* What collects may use more than the job might: its peak only counts where it met a limit. */
+        out->peak =
+            f->collect_oom && f->collect_mem_peak > u->mem_peak ? f->collect_mem_peak : u->mem_peak;
         out->count = u->oom_kills + f->collect_oom;
         return out->count > 0;
     case LIMIT_PIDS:

@@ -178,6 +178,8 @@ static int on_wipe(struct turn *t, struct err *err)
     struct warden_wiped w = wipe(t->w, t->slot);
     t->reply.u.wiped = w;
     say_what_is_left(&w, t->reply.detail, sizeof t->reply.detail);
+    /* serve does not use such a slot again. */
+    t->slot->no_spare = !w.processes || !w.disk || !w.cgroup;
     return 0;
 }
 

@@ -72,8 +72,8 @@ static void the_order_holds(void **state)
     usage.oom_kills = 1;
     usage.mem_peak = 2ull << 30;
     assert_int_equal(outcome_judge(&f, reason), OUTCOME_LIMIT);
-    assert_string_equal(reason,
-                        "memory limit 2 GiB reached, peak 2 GiB, 1 process group killed; the pipe broke");
+    assert_string_equal(
+        reason, "memory limit 2 GiB reached, peak 2 GiB, 1 process group killed; the pipe broke");
     f.timed_out = true;
     assert_int_equal(outcome_judge(&f, reason), OUTCOME_TIMED_OUT);
     assert_string_equal(reason, "wall limit 30 min reached; the pipe broke");
@@ -101,11 +101,24 @@ static void memory_may_also_end_the_collecting(void **state)
     f.collect_oom = true;
     f.collect_mem_peak = 1ull << 30;
     assert_int_equal(outcome_judge(&f, reason), OUTCOME_LIMIT);
-    assert_string_equal(reason, "memory limit 2 GiB reached, peak 1 GiB, 1 process group killed, while "
-                                "collecting; collect: the memory limit ended it");
+    assert_string_equal(reason,
+                        "memory limit 2 GiB reached, peak 1 GiB, 1 process group killed, while "
+                        "collecting; collect: the memory limit ended it");
     f.cancelled = true;
     assert_int_equal(outcome_judge(&f, reason), OUTCOME_CANCELLED);
     assert_non_null(strstr(reason, "; collect: the memory limit ended it"));
+}
+
+static void the_job_s_peak_is_its_own(void **state)
+{
+    struct outcome_facts f = facts();
+    usage.oom_kills = 1;
+    usage.mem_peak = 2ull << 30;
+    f.run_signal = 9;
+    f.error = "collect: the patch is too large";
+    f.collect_mem_peak = 3ull << 30;
+    assert_int_equal(outcome_judge(&f, reason), OUTCOME_LIMIT);
+    assert_non_null(strstr(reason, "memory limit 2 GiB reached, peak 2 GiB"));
 }
 
 static void a_broken_jail_is_no_success(void **state)
@@ -136,6 +149,7 @@ int main(void)
         cmocka_unit_test_setup(the_order_holds, setup),
         cmocka_unit_test_setup(a_full_disk_is_a_limit, setup),
         cmocka_unit_test_setup(memory_may_also_end_the_collecting, setup),
+        cmocka_unit_test_setup(the_job_s_peak_is_its_own, setup),
         cmocka_unit_test_setup(a_broken_jail_is_no_success, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
