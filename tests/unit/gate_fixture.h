@@ -1,4 +1,5 @@
-/* A gate in this process, a jail's network and a little internet around it, for test_gate.c.
+/* A gate in this process, a jail's network and a little internet around it, for test_gate.c and
+ * test_gate_limits.c.
  *
  * The process moves into namespaces of its own: its network is the "host" and holds 5.5.5.0/24 as the
  * internet (addresses that are nobody's but local by a route), its /etc/hosts is what a name resolves
@@ -29,6 +30,8 @@
 #include "runner/fdpass.h"
 #include "runner/gate_internal.h"
 #include "runner/net.h"
+
+#pragma GCC diagnostic ignored "-Wunused-function" /* not every test needs all of it */
 
 #define PATIENCE_MS 20000 /* for what must come; nothing is measured */
 #define EVENTS_MAX  64
@@ -489,6 +492,28 @@ static int resolve(struct world *w, const char *name, unsigned type, char ip[INE
     buf_done(&q);
     close(fd);
     return bytes[3] & 15;
+}
+
+/* ---- what tests ask for ---- */
+
+#define WEB   "web.example.org"
+#define HOSTS "5.5.5.5 web.example.org a.wild.example.org other.example.org\n"
+#define A     1
+#define AAAA  28
+#define SRV   33
+
+#define with_world(w, rules) \
+    if (!usable)             \
+        skip();              \
+    hosts(HOSTS);            \
+    struct world *w = gate_up(rules)
+#define ASK "GET http://web.example.org/ HTTP/1.1\r\nHost: web.example.org\r\n\r\n"
+
+static int proxied(struct world *w, const char *text)
+{
+    int fd = enter(w, "127.0.0.1", GATE_PROXY_PORT);
+    say(w, fd, text);
+    return fd;
 }
 
 #endif
