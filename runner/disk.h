@@ -35,7 +35,8 @@ int disk_resize(const struct disk *d, uint64_t bytes, struct err *err);
 /* Of a disk of `bytes`: how many files may be on it, and how much its patch may take at most. */
 uint64_t disk_inodes(uint64_t bytes);
 uint64_t disk_patch_room(uint64_t bytes);
-/* Before collect, when nothing of the job lives: gives the collector the room that the job never had. */
+/* Before collect, when nothing of the job lives: gives the collector the room that the job never had,
+ * and the work tree's root the mode that it had. */
 void disk_yield(const struct disk *d);
 
 /* The source pack: made once for writing, opened for reading, dropped when it has been used. Return

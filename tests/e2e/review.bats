@@ -129,6 +129,12 @@ snapshot()
     not changed "$(newest)" .git
 }
 
+@test "the agent may shut its work tree and its work still comes back" {
+    task -- sh -c 'echo work >work.txt; chmod 0 .' >/dev/null 2>&1
+    in_state "$(newest)" succeeded
+    changed "$(newest)" work.txt
+}
+
 @test "names that fold to .git are never brought back" {
     task -- sh -c 'mkdir .GIT sub sub/.git "git~1" && echo "[core]" | tee .GIT/config sub/.git/config "git~1/config"
         echo x >sub/x; echo plain >plain' >/dev/null 2>&1

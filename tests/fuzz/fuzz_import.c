@@ -287,7 +287,8 @@ static void judge_tree(git_odb *odb, const git_oid *oid)
         git_oid child;
         git_oid_fromraw(&child, nul + 1);
         MUST(name[0] && !strchr(name, '/') && !looks_like_git(name));
-        if (strncmp(mode, "40000 ", 6) == 0)
+        /* As old writers padded it: such a tree may stand in a source. */
+        if (strncmp(mode + (*mode == '0'), "40000 ", 6) == 0)
             judge_tree(odb, &child);
         else if (strncmp(mode, "160000 ", 7) == 0)
             MUST(strcmp(name, "m") == 0 && child.id[0] == 0x11); /* as it was */
