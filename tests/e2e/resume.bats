@@ -41,6 +41,18 @@ engine_kill()
     throwaway_wait 10 throwaway_gone "$pid"
 }
 
+# sleeping : the sleep of this very test is there, of all that this machine runs. "$nap" is how long.
+nap=600.$$
+sleeping()
+{
+    pgrep -f "^sleep $nap\$"
+}
+
+woken()
+{
+    not sleeping
+}
+
 engine_revive()
 {
     creel serve --idle-exit 5 </dev/null >>engine.out 2>&1 3>&- &
@@ -134,10 +146,11 @@ engine_revive()
 }
 
 @test "a runner that vanishes mid-task: lost is said, it is not run twice, the host is usable again" {
-    id=$(detached -- sh -c 'echo once; sleep 60')
+    id=$(detached -- sh -c "echo once; exec sleep $nap")
     creel logs -f --raw "$id" >followed 3>&- &
     follower=$!
     throwaway_wait 20 grep -q once followed
+    throwaway_wait 20 sleeping
     kill -9 "$(cat "$E2E/host/runner.pid")"
     rm -f "$(throwaway_run "$E2E")/runner.sock"
     sleep 0.3
@@ -147,19 +160,20 @@ engine_revive()
     wait $follower
     [ "$(creel logs --raw "$id" | grep -c once)" -eq 1 ]
     # The jail died with it.
-    not pgrep -f '^sleep 60$'
+    throwaway_wait 20 woken
     exits 0 task -- echo usable
 }
 
 @test "the warden killed: the jail dies, the runner ends, nothing is left" {
-    id=$(detached -- sh -c 'echo once; exec sleep 61')
+    id=$(detached -- sh -c "echo once; exec sleep $nap")
     creel logs -f --raw "$id" >followed 3>&- &
     follower=$!
     throwaway_wait 20 grep -q once followed
+    throwaway_wait 20 sleeping
     runner=$(cat "$E2E/host/runner.pid")
     for pid in $(pgrep -P "$runner"); do kill -9 "$pid"; done
     throwaway_wait 10 throwaway_gone "$runner"
-    not pgrep -f '^sleep 61$'
+    throwaway_wait 20 woken
     rm -f "$(throwaway_run "$E2E")/runner.sock"
     throwaway_runner "$E2E"
     wait_final "$id"
@@ -167,12 +181,13 @@ engine_revive()
 }
 
 @test "the runner told to stop mid-task ends the jail and leaves nothing" {
-    id=$(detached -- sh -c 'echo once; exec sleep 62')
+    id=$(detached -- sh -c "echo once; exec sleep $nap")
     creel logs -f --raw "$id" >followed 3>&- &
     follower=$!
     throwaway_wait 20 grep -q once followed
+    throwaway_wait 20 sleeping
     throwaway_end "$E2E/host/runner.pid"
-    not pgrep -f '^sleep 62$'
+    woken
     [ -z "$(find "$(throwaway_run "$E2E")" -name '*.log' 2>/dev/null)" ]
     throwaway_runner "$E2E"
     wait_final "$id"

@@ -1,10 +1,10 @@
-"""Runs on the host as root, outside of any jail: canary.py DIR up UID... | check | sweep [TASK...] | down
+"""Runs on the host as root, outside of any jail: canary.py DIR up UID... | sweep [TASK...] | tasks | down
 
 up      starts a process for each uid (the very ids that jails' users have), that holds an abstract
         socket and a System V object, and writes a file that no task may read or change
-check   prints a line for everything about them, and of the kernel's settings, that changed
-sweep   prints a line for every trace of an attack that is found on the host outside of a jail, and for
-        every process of those tasks, which have ended
+sweep   prints a line for every trace of an attack that is found on the host outside of a jail, for every
+        process of those tasks, which have ended, and for everything about the canaries, and of the
+        kernel's settings, that changed
 tasks   prints for every process of any task: the task, the host's user id, its namespaces
 down    ends and removes them
 """
@@ -187,10 +187,9 @@ def down():
 verb, rest = sys.argv[2], sys.argv[3:]
 if verb == "up":
     up(rest)
-elif verb == "check":
-    check()
 elif verb == "sweep":
     sweep(rest)
+    check()
 elif verb == "tasks":
     tasks_now()
 elif verb == "down":

@@ -58,16 +58,26 @@ def stop_clock(world):
     yield out_of_time(world, "stop-clock")
 
 
+# KiB of the host's own disk in use, but for the images that the runner keeps ready and are whole from the start,
+# once it is the same twice: one of them may be about to come or go.
+HOST_DISK = """now() { echo $(($(df -k --output=used / | tail -n 1) - $(cat /sys/block/dm-*/size 2>/dev/null | awk '{ n += $1 } END { print int(n / 2) }'))); }
+was=; is=$(now); while [ "$is" != "$was" ]; do sleep 0.5; was=$is; is=$(now); done; echo $is"""
+
+
 def disk_case(world, name, disk):
     """The host's own disk must not have got fuller, and the job may not have more than its limit."""
-    before = int(world.host("df -k --output=used / | tail -n 1"))
+    before = int(world.host(HOST_DISK)) if world.vps else 0
     attempt = world.run("bin/attack", name, limits="disk=%dM" % disk)
-    used = int(world.host("df -k --output=used / | tail -n 1")) - before
+    for _ in range(20):
+        # Meanwhile other attempts come to their end, and what is kept of them until then goes.
+        used = int(world.host(HOST_DISK)) - before if world.vps else 0
+        if used <= 40 * 1024:
+            break
     line = line_of(attempt, name, world.complaints(attempt.id))
     peak = int(attempt.end.get("disk_peak", 0))
     if line.holds and (peak > disk * MIB * 17 // 16 or peak == 0):
         line = bad(name, line.tried, "%d bytes were used of %d MiB" % (peak, disk))
-    if line.holds and world.vps and used > 40 * 1024:
+    if line.holds and used > 40 * 1024:
         line = bad(name, line.tried, "the host's disk has %d KiB less" % used)
     return attempt, line
 

@@ -115,10 +115,6 @@ class Here:
         self.world.up()
         self.world.limits = "disk=256M,wall=10m"
 
-    def runner(self):
-        with open(self.world.dir + "/host/runner.pid") as f:
-            return f.read().strip()
-
     def down(self):
         self.world.down()
         self.stage.down()
@@ -139,9 +135,6 @@ class There:
             [ -s $d/stage.conf ] || rm $d/stage.conf
             systemctl daemon-reload; systemctl restart creel-runner""", stdin=text.encode())
 
-    def runner(self):
-        return self.world.host("systemctl show -p MainPID --value creel-runner").strip()
-
     def down(self):
         self.service("")
         self.world.limits = self.limits
@@ -151,7 +144,7 @@ class There:
 def sockets_of(place):
     """How many sockets the runner and its children hold."""
     return int(place.world.host("""set -- "$1" $(pgrep -P "$1"); n=0
-        for p in "$@"; do n=$((n + $(ls -l /proc/$p/fd 2>/dev/null | grep -c socket:))); done; echo $n""", place.runner()))
+        for p in "$@"; do n=$((n + $(ls -l /proc/$p/fd 2>/dev/null | grep -c socket:))); done; echo $n""", place.world.runner()))
 
 
 def against(name, traces):

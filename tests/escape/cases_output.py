@@ -69,9 +69,9 @@ def closed(world):
 
 
 def runner_memory(world):
-    """KiB that serve has at most held, of all processes of the runner."""
+    """KiB that the runner has at most held, each of its processes by itself."""
     return max(int(n) for n in world.host(
-        "for p in $(pgrep -x creel-runner); do sed -n 's/^VmHWM:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$p/status; done").split())
+        "for p in $1 $(pgrep -P $1); do sed -n 's/^VmHWM:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$p/status; done", world.runner()).split())
 
 
 @case("log-flood")

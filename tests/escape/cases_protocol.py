@@ -37,8 +37,7 @@ def serving(world):
     """Pids and start times of the runner's processes."""
     if world.vps:
         return world.host("systemctl show -p MainPID -p NRestarts creel-runner")
-    pid = open(world.dir + "/host/runner.pid").read().strip()
-    return world.host("cut -d' ' -f22 /proc/%s/stat" % pid)
+    return world.host("cut -d' ' -f22 /proc/%s/stat" % world.runner())
 
 
 @case(" ".join(SENT))

@@ -161,9 +161,7 @@ class World:
     def complaints(self, *tasks):
         """What is wrong on the host, seen from outside: traces, changed canaries, and processes of those
         tasks, which have ended. Empty: nothing."""
-        found = self.host_python("canary.py", self.canary, "sweep", *tasks) + \
-            self.host_python("canary.py", self.canary, "check")
-        return found.splitlines()
+        return self.host_python("canary.py", self.canary, "sweep", *tasks).splitlines()
 
     def fresh_repo(self, name):
         """A repository of its own, with the attacks in it."""
@@ -189,6 +187,11 @@ class Local(World):
 
     def on_host(self, argv, stdin, timeout):
         return subprocess.run(argv, input=stdin or b"", stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
+
+    def runner(self):
+        """The first of the runner's processes, which began the others."""
+        with open(self.dir + "/host/runner.pid") as f:
+            return f.read().strip()
 
     def wire(self, *steps):
         """A client that says anything to the runner's socket; what it was answered."""
@@ -225,6 +228,9 @@ class Vps(World):
         return subprocess.run(["python3", ROOT + "/tests/vps/vps", "ssh", self.env["VPS"],
                                " ".join(shlex.quote(a) for a in argv)], env=self.env, input=stdin or b"",
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
+
+    def runner(self):
+        return self.host("systemctl show -p MainPID --value creel-runner").strip()
 
     def wire(self, *steps):
         state = self.env["CREEL_STATE"]

@@ -24,4 +24,6 @@ if ! python3 tests/vps/vps build; then
     skip vps 'its image could not be made (no package mirror in reach?)'
     exit 0
 fi
+# All at once: each waits for its host more than it computes.
+JOBS=3
 bats_files tests/vps/*.bats
