@@ -144,7 +144,7 @@ static int open_dir(struct disk_store *s, const char *path, struct stat *st, str
 
 static int try_one(struct disk_store *s, struct err *err)
 {
-    struct disk_image i;
+    struct disk_image i = DISK_IMAGE_NONE;
     int rc = disk_image_make(s, TRIAL_BYTES, 0, 0, &i, err);
     if (rc == 0 && !disk_image_destroy(&i, TRIAL_MS))
         rc = err_set(err, ERR_FAIL, "an encrypted disk could not be removed again");
