@@ -154,7 +154,7 @@ static int try_one(struct disk_store *s, struct err *err)
 void disk_store_open(struct disk_store *s, const char *dir)
 {
     struct err err = ERR_INIT;
-    struct stat st;
+    struct stat st = {0};
     *s = DISK_STORE_NONE;
     int rc = geteuid() == 0 ? open_dir(s, dir, &st, &err)
                             : err_set(&err, ERR_FAIL, "only root can make encrypted disks");
