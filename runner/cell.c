@@ -179,7 +179,7 @@ int cell_make(const struct cell_setup *setup, struct cell *out, struct err *err)
 {
     struct cell c = CELL_NONE;
     uid_t owner = setup->rooted ? CELL_UID_BASE + setup->slot * CELL_UID_COUNT : geteuid();
-    int rc = order_page_new(&c.page, err);
+    int rc = cell_order_page_new(&c.page, err);
     if (rc == 0)
         rc = cgroup_open(setup->cgroups, setup->slot, setup->task->policy.limits, owner, &c.cgroup,
                          err);
@@ -236,7 +236,7 @@ bool cell_fits(const struct cell_setup *made, const struct cell_setup *wanted)
 static int give_order(struct cell *c, const struct task *task, const uint8_t *token, int *ret_pack,
                       struct err *err)
 {
-    int rc = order_write(&c->page, task, token, err);
+    int rc = cell_order_write(&c->page, task, token, err);
     if (rc == 0)
         rc = send_op(c, CELL_BIND, 0, err);
     if (rc == 0)
@@ -389,7 +389,7 @@ struct warden_wiped cell_close(struct cell *c)
     else
         w.disk = c->watch < 0 ? w.processes : disk_gone(c->watch, GONE_MS);
     w.cgroup = cgroup_remove(&c->cgroup);
-    order_page_done(&c->page);
+    cell_order_page_done(&c->page);
     fd_close(&c->watch);
     fd_close(&c->pidfd);
     *c = CELL_NONE;

@@ -1,7 +1,7 @@
 /* An attempt's cell, seen from the warden: one keeper process (keeper.c) in a user, mount and pid
  * namespace of its own, which holds the attempt's disk, prepares its jails and starts them. The keeper
  * is ours and no program of a task ever runs in it; it is told what to do by few fixed-size records,
- * and what its task is by the order (order.h). When it is reaped, everything of the attempt is dead.
+ * and what its task is by the order (cell_order.h). When it is reaped, everything of the attempt is dead.
  *
  * A cell can be made before there is a task: cell_make, then cell_bind when the task is there, once.
  * Until then it holds nothing of any task. What cannot be changed later must fit: cell_fits. */
@@ -18,7 +18,7 @@
 #include "runner/disk_image.h"
 #include "runner/fdpass.h"
 #include "runner/jail.h"
-#include "runner/order.h"
+#include "runner/cell_order.h"
 #include "runner/seccomp.h"
 #include "runner/warden.h"
 
@@ -44,7 +44,7 @@ struct cell_setup {
 struct cell {
     pid_t pid;
     int pidfd, ctl, watch, pack; /* owned; pack until it is handed out */
-    struct order_page page;      /* owned */
+    struct cell_order_page page; /* owned */
     bool ready;                  /* the keeper is done with itself */
     bool busy;                   /* a phase is running */
     enum warden_phase phase;
@@ -54,14 +54,14 @@ struct cell {
     struct disk_image image;
 };
 
-#define CELL_NONE                            \
-    ((struct cell){.pid = -1,                \
-                   .pidfd = -1,              \
-                   .ctl = -1,                \
-                   .watch = -1,              \
-                   .pack = -1,               \
-                   .image = DISK_IMAGE_NONE, \
-                   .page = ORDER_PAGE_NONE,  \
+#define CELL_NONE                                \
+    ((struct cell){.pid = -1,                    \
+                   .pidfd = -1,                  \
+                   .ctl = -1,                    \
+                   .watch = -1,                  \
+                   .pack = -1,                   \
+                   .image = DISK_IMAGE_NONE,     \
+                   .page = CELL_ORDER_PAGE_NONE, \
                    .cgroup = CGROUP_NONE})
 
 /* Makes a keeper, which goes on to make its namespaces and disk by itself. */

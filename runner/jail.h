@@ -4,7 +4,7 @@
  *
  * A jail's first process is our own code (jail_init.c). It builds the jail, gives up everything, and
  * then waits until it is told to go: so a jail can stand ready before anything of its task is known.
- * What it is to do it reads from the order (order.h), and never before that. When it is reaped, the
+ * What it is to do it reads from the order (cell_order.h), and never before that. When it is reaped, the
  * kernel has killed and reaped everything else that was in the jail. */
 #ifndef RUNNER_JAIL_H
 #define RUNNER_JAIL_H
@@ -14,7 +14,7 @@
 #include <sys/types.h>
 
 #include "runner/jail_base.h"
-#include "runner/order.h"
+#include "runner/cell_order.h"
 #include "runner/seccomp.h"
 #include "runner/warden.h"
 
@@ -26,7 +26,7 @@ enum { JAIL_OUT, JAIL_ERR, JAIL_STATUS, JAIL_PIPES }; /* the pipes of a phase */
 
 struct jail_spec {
     enum warden_phase phase;
-    const struct order *order; /* nothing of it may be used before the jail goes */
+    const struct cell_order *order; /* nothing of it may be used before the jail goes */
     const struct jail_kind *kind;
     const struct seccomp_filter *filter;
     int tool;    /* the tree tool, opened on the host */

@@ -38,20 +38,29 @@ struct environment {
 static void make_environment(const struct jail_spec *spec, bool with_token, struct environment *env)
 {
     static const char *const fixed[] = {
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/home/agent",
-        "USER=agent", "LANG=C.UTF-8", "TERM=dumb", "CI=1", "GIT_TERMINAL_PROMPT=0",
-        "http_proxy=" PROXY, "https_proxy=" PROXY, "all_proxy=" PROXY, "HTTP_PROXY=" PROXY,
-        "HTTPS_PROXY=" PROXY, "ALL_PROXY=" PROXY, "NO_PROXY=localhost,127.0.0.1",
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME=/home/agent",
+        "USER=agent",
+        "LANG=C.UTF-8",
+        "TERM=dumb",
+        "CI=1",
+        "GIT_TERMINAL_PROMPT=0",
+        "http_proxy=" PROXY,
+        "https_proxy=" PROXY,
+        "all_proxy=" PROXY,
+        "HTTP_PROXY=" PROXY,
+        "HTTPS_PROXY=" PROXY,
+        "ALL_PROXY=" PROXY,
+        "NO_PROXY=localhost,127.0.0.1",
         "no_proxy=localhost,127.0.0.1",
         /* The leak check of address sanitizers traces its own process, which is denied in here, and then
          * fails the program. All other checks work. */
         "LSAN_OPTIONS=detect_leaks=0",
         /* Downloads of package managers that do not go to ~/.cache by themselves. */
-        "npm_config_cache=" CACHE "/npm", "GOMODCACHE=" CACHE "/go-mod",
-        "CARGO_HOME=" CACHE "/cargo", "GRADLE_USER_HOME=" CACHE "/gradle",
-#ifdef __SANITIZE_ADDRESS__
-        "ASAN_OPTIONS=detect_leaks=0", /* the leak check traces its own process: denied in here */
-#endif
+        "npm_config_cache=" CACHE "/npm",
+        "GOMODCACHE=" CACHE "/go-mod",
+        "CARGO_HOME=" CACHE "/cargo",
+        "GRADLE_USER_HOME=" CACHE "/gradle",
     };
     size_t n = 0;
     for (; n < sizeof fixed / sizeof *fixed; n++)
@@ -173,18 +182,18 @@ static bool run_line(int status, enum step_kind kind, uint32_t index, char *line
  * wants to see the tests. */
 static int run_task(const struct jail_spec *spec, int status)
 {
-    const struct order *order = spec->order;
-    char *strings[ORDER_ARGS_MAX + 1];
+    const struct cell_order *order = spec->order;
+    char *strings[CELL_ORDER_ARGS_MAX + 1];
     struct environment env, test_env;
     make_environment(spec, true, &env);
     make_environment(spec, false, &test_env);
-    order_strings(order, 0, order->nsetup, strings);
+    cell_order_strings(order, 0, order->nsetup, strings);
     for (uint32_t i = 0; i < order->nsetup; i++)
         if (!run_line(status, STEP_SETUP, i, strings[i], &env))
             return 1;
-    order_strings(order, order->nsetup, order->ncommand, strings);
+    cell_order_strings(order, order->nsetup, order->ncommand, strings);
     run_step(status, STEP_COMMAND, 0, strings, &env);
-    order_strings(order, order->nsetup + order->ncommand, order->ntests, strings);
+    cell_order_strings(order, order->nsetup + order->ncommand, order->ntests, strings);
     for (uint32_t i = 0; i < order->ntests; i++)
         run_line(status, STEP_TEST, i, strings[i], &test_env);
     return 0;

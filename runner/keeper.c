@@ -37,7 +37,7 @@
 
 struct keeper {
     const struct keeper_setup *setup;
-    const struct order *order;
+    const struct cell_order *order;
     struct disk disk;
     int room; /* our own mount namespace */
     uint64_t disk_bytes;
@@ -489,7 +489,7 @@ static int settle(struct keeper *k, struct err *err)
     if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 ||
         fds_keep_only(keep, sizeof keep / sizeof *keep) < 0)
         return err_errno(err, ERR_FAIL, "the keeper's descriptors cannot be set");
-    k->order = order_map(order, err);
+    k->order = cell_order_map(order, err);
     fd_close(&order);
     if (!k->order)
         return -ERR_FAIL;

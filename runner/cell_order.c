@@ -1,5 +1,5 @@
-/* The memory that a cell's orders are in; see order.h. */
-#include "runner/order.h"
+/* The memory that a cell's orders are in; see cell_order.h. */
+#include "runner/cell_order.h"
 
 #include <fcntl.h>
 #include <stddef.h>
@@ -15,25 +15,25 @@
 #include "proto/dsse.h"
 
 /* The strings come out of one envelope, so they are shorter than it; memory is used page by page. */
-#define ORDER_BYTES (sizeof(struct order) + DSSE_BYTES_MAX)
+#define CELL_ORDER_BYTES (sizeof(struct cell_order) + DSSE_BYTES_MAX)
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
-int order_page_new(struct order_page *out, struct err *err)
+int cell_order_page_new(struct cell_order_page *out, struct err *err)
 {
-    struct order_page p = {.fd = memfd_create("order", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+    struct cell_order_page p = {.fd = memfd_create("order", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
     void *at = MAP_FAILED;
-    if (p.fd >= 0 && ftruncate(p.fd, ORDER_BYTES) == 0)
-        at = mmap(NULL, ORDER_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, p.fd, 0);
-    if (at == MAP_FAILED || madvise(at, ORDER_BYTES, MADV_DONTFORK) < 0 ||
-        madvise(at, ORDER_BYTES, MADV_DONTDUMP) < 0 ||
+    if (p.fd >= 0 && ftruncate(p.fd, CELL_ORDER_BYTES) == 0)
+        at = mmap(NULL, CELL_ORDER_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, p.fd, 0);
+    if (at == MAP_FAILED || madvise(at, CELL_ORDER_BYTES, MADV_DONTFORK) < 0 ||
+        madvise(at, CELL_ORDER_BYTES, MADV_DONTDUMP) < 0 ||
         fcntl(p.fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) <
             0) {
         int rc = err_errno(err, ERR_FAIL, "no memory for an attempt's orders");
         if (at != MAP_FAILED)
-            munmap(at, ORDER_BYTES);
+            munmap(at, CELL_ORDER_BYTES);
         fd_close(&p.fd);
         return rc;
     }
@@ -42,7 +42,7 @@ int order_page_new(struct order_page *out, struct err *err)
     return 0;
 }
 
-static size_t append(struct order *o, size_t at, const struct strv *list, uint32_t *ret_n)
+static size_t append(struct cell_order *o, size_t at, const struct strv *list, uint32_t *ret_n)
 {
     for (size_t i = 0; i < list->n; i++) {
         size_t n = strlen(list->v[i]) + 1;
@@ -55,7 +55,7 @@ static size_t append(struct order *o, size_t at, const struct strv *list, uint32
     return at;
 }
 
-static int write_ports(struct order *o, const struct policy *policy, struct err *err)
+static int write_ports(struct cell_order *o, const struct policy *policy, struct err *err)
 {
     static const uint16_t always[] = {80, 443};
     struct egress_rule *rules = NULL;
@@ -74,10 +74,10 @@ static int write_ports(struct order *o, const struct policy *policy, struct err 
     return rc;
 }
 
-int order_write(const struct order_page *p, const struct task *task,
-                const uint8_t token[static TASK_TOKEN_BYTES], struct err *err)
+int cell_order_write(const struct cell_order_page *p, const struct task *task,
+                     const uint8_t token[static TASK_TOKEN_BYTES], struct err *err)
 {
-    struct order *o = p->order;
+    struct cell_order *o = p->order;
     const struct strv *lists[] = {&task->setup, &task->command, &task->tests};
     uint32_t *counts[] = {&o->nsetup, &o->ncommand, &o->ntests};
     size_t at = 0;
@@ -87,30 +87,30 @@ int order_write(const struct order_page *p, const struct task *task,
     memcpy(o->branch, task->branch, sizeof o->branch);
     memcpy(o->token, token, sizeof o->token);
     for (size_t i = 0; i < sizeof lists / sizeof *lists && at != SIZE_MAX; i++)
-        at = lists[i]->n <= ORDER_ARGS_MAX ? append(o, at, lists[i], counts[i]) : SIZE_MAX;
+        at = lists[i]->n <= CELL_ORDER_ARGS_MAX ? append(o, at, lists[i], counts[i]) : SIZE_MAX;
     if (at == SIZE_MAX)
         return err_set(err, ERR_REFUSED, "the task's commands are too long");
     return write_ports(o, &task->policy, err);
 }
 
-void order_page_done(struct order_page *p)
+void cell_order_page_done(struct cell_order_page *p)
 {
     if (p->order) {
         /* What was written lies at the front; the rest was never touched, and shall not be now. */
-        size_t used = offsetof(struct order, text);
+        size_t used = offsetof(struct cell_order, text);
         uint32_t n = p->order->nsetup + p->order->ncommand + p->order->ntests;
         while (n-- > 0)
             used += strlen((char *)p->order + used) + 1;
         sodium_memzero(p->order, used);
-        munmap(p->order, ORDER_BYTES);
+        munmap(p->order, CELL_ORDER_BYTES);
     }
     fd_close(&p->fd);
-    *p = ORDER_PAGE_NONE;
+    *p = CELL_ORDER_PAGE_NONE;
 }
 
-const struct order *order_map(int fd, struct err *err)
+const struct cell_order *cell_order_map(int fd, struct err *err)
 {
-    void *at = mmap(NULL, ORDER_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+    void *at = mmap(NULL, CELL_ORDER_BYTES, PROT_READ, MAP_SHARED, fd, 0);
     if (at == MAP_FAILED) {
         err_errno(err, ERR_FAIL, "the attempt's orders cannot be mapped");
         return NULL;
@@ -118,8 +118,8 @@ const struct order *order_map(int fd, struct err *err)
     return at;
 }
 
-void order_strings(const struct order *o, uint32_t from, uint32_t n,
-                   char *out[static ORDER_ARGS_MAX + 1])
+void cell_order_strings(const struct cell_order *o, uint32_t from, uint32_t n,
+                        char *out[static CELL_ORDER_ARGS_MAX + 1])
 {
     const char *at = o->text;
     for (; from > 0; from--)

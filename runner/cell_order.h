@@ -5,16 +5,16 @@
  * fcntl(2)), and the warden's own mapping is not inherited. No program of a task has it mapped: exec
  * drops the readers' mapping, and they keep no descriptor of it. It holds the task's token, so whoever
  * is done with it wipes it. */
-#ifndef RUNNER_ORDER_H
-#define RUNNER_ORDER_H
+#ifndef RUNNER_CELL_ORDER_H
+#define RUNNER_CELL_ORDER_H
 
 #include <stdint.h>
 
 #include "proto/task.h"
 
-#define ORDER_ARGS_MAX (TASK_ARGS_MAX > TASK_TESTS_MAX ? TASK_ARGS_MAX : TASK_TESTS_MAX)
+#define CELL_ORDER_ARGS_MAX (TASK_ARGS_MAX > TASK_TESTS_MAX ? TASK_ARGS_MAX : TASK_TESTS_MAX)
 
-struct order {
+struct cell_order {
     uint64_t limits[LIMIT_COUNT];
     char id[ID_SIZE], root[TASK_OID_SIZE], branch[TASK_BRANCH_SIZE];
     uint8_t token[TASK_TOKEN_BYTES];
@@ -24,24 +24,24 @@ struct order {
 };
 
 /* The warden's end. */
-struct order_page {
-    struct order *order; /* owned */
-    int fd;              /* owned; what a keeper maps */
+struct cell_order_page {
+    struct cell_order *order; /* owned */
+    int fd;                   /* owned; what a keeper maps */
 };
 
-#define ORDER_PAGE_NONE ((struct order_page){.fd = -1})
+#define CELL_ORDER_PAGE_NONE ((struct cell_order_page){.fd = -1})
 
-int order_page_new(struct order_page *out, struct err *err);
-int order_write(const struct order_page *p, const struct task *task,
-                const uint8_t token[static TASK_TOKEN_BYTES], struct err *err);
+int cell_order_page_new(struct cell_order_page *out, struct err *err);
+int cell_order_write(const struct cell_order_page *p, const struct task *task,
+                     const uint8_t token[static TASK_TOKEN_BYTES], struct err *err);
 /* Wipes and frees it. */
-void order_page_done(struct order_page *p);
+void cell_order_page_done(struct cell_order_page *p);
 
 /* The readers' end: mapped for good, readable only. NULL with `err`. */
-const struct order *order_map(int fd, struct err *err);
+const struct cell_order *cell_order_map(int fd, struct err *err);
 /* Pointers to `n` of the strings, beginning with number `from` (setup first, then the command, then the
  * tests), and a NULL after them. They live as long as the mapping. */
-void order_strings(const struct order *o, uint32_t from, uint32_t n,
-                   char *out[static ORDER_ARGS_MAX + 1]);
+void cell_order_strings(const struct cell_order *o, uint32_t from, uint32_t n,
+                        char *out[static CELL_ORDER_ARGS_MAX + 1]);
 
 #endif
