@@ -117,9 +117,10 @@ static bool image_valid(const char *name)
            strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == strlen(name);
 }
 
-static bool digest_valid(const char *hex)
+bool cache_digest_valid(const char *hex)
 {
-    return !hex[0] || (strlen(hex) == 64 && strspn(hex, "0123456789abcdef") == 64);
+    return strlen(hex) == CACHE_DIGEST_SIZE - 1 &&
+           strspn(hex, "0123456789abcdef") == CACHE_DIGEST_SIZE - 1;
 }
 
 static int egress_check(const struct strv *egress, struct err *err)
@@ -160,7 +161,7 @@ int policy_check(const struct policy *p, struct err *err)
     }
     if (!image_valid(p->image))
         return err_set(err, ERR_USAGE, "image: '%.64s' is not the name of one", p->image);
-    if (!digest_valid(p->cache))
+    if (p->cache[0] && !cache_digest_valid(p->cache))
         return err_set(err, ERR_USAGE, "cache: '%.64s' is not a SHA-256 digest", p->cache);
     if (p->allow_unenforced >= LIMIT_BIT(LIMIT_COUNT))
         return err_set(err, ERR_USAGE, "allow_unenforced names an unknown limit");

@@ -27,13 +27,16 @@ extern const char *const limit_help[LIMIT_COUNT + 1];
 
 #define LIMIT_BIT(l) (1u << (l))
 
+#define CACHE_DIGEST_SIZE 65 /* SHA-256 in lower-case hex, and NUL */
+
 struct policy {
     uint64_t limits[LIMIT_COUNT]; /* in the units above; never 0 */
     struct strv egress;           /* rules, proto/egress.h; empty: loopback only */
-    char image[65];     /* name of a root file system at the runner; empty: the host's own /usr */
-    char cache[65];     /* SHA-256 in hex of a dependency cache at the runner; empty: none */
-    bool cache_keep;    /* the operator trusts this task: keep what it leaves in its cache */
-    bool nested_userns; /* the job may make user namespaces: a sandbox of its own */
+    char image[65]; /* name of a root file system at the runner; empty: the host's own /usr */
+    char cache
+        [CACHE_DIGEST_SIZE];   /* SHA-256 in hex of a dependency cache at the runner; empty: none */
+    bool cache_keep;           /* the operator trusts this task: keep what it leaves in its cache */
+    bool nested_userns;        /* the job may make user namespaces: a sandbox of its own */
     unsigned allow_unenforced; /* LIMIT_BIT()s */
 };
 
@@ -50,6 +53,8 @@ struct limit_range {
 };
 extern const struct limit_range limit_ranges[LIMIT_COUNT];
 
+/* Are these the 64 digits that name a dependency cache? */
+bool cache_digest_valid(const char *hex);
 /* What the table cannot say: limits within limit_ranges, egress rules as egress_parse_all takes them,
  * `image` of [a-z0-9._-] and not beginning with '.', `cache` 64 hex digits. -ERR_USAGE, naming what. */
 int policy_check(const struct policy *p, struct err *err);

@@ -91,11 +91,9 @@ static int check_hits(const struct result *r, struct err *err)
 
 static int check_cache(const struct result *r, struct err *err)
 {
-    size_t n = strspn(r->cache, "0123456789abcdef");
-
-    if (r->cache[n] != 0 || (n != 0 && n != 64))
+    if (r->cache[0] && !cache_digest_valid(r->cache))
         return err_set(err, ERR_FAIL, "cache: not a SHA-256 digest");
-    if (n > 0 && !r->policy.cache_keep)
+    if (r->cache[0] && !r->policy.cache_keep)
         return err_set(err, ERR_FAIL, "cache: kept, though the policy does not say so");
     return 0;
 }

@@ -92,9 +92,10 @@ struct result {
     struct json_list egress;                 /* struct egress_entry, at most RESULT_EGRESS_MAX */
     uint64_t egress_more;                    /* connections and questions that are in no entry */
     struct json_list hits;                   /* struct limit_hit, each limit at most once */
-    char cache[65];       /* SHA-256 in hex of the cache kept at the runner; empty: none was */
-    struct policy policy; /* echoed */
-    unsigned unenforced;  /* LIMIT_BIT()s that did not hold here */
+    char cache
+        [CACHE_DIGEST_SIZE]; /* SHA-256 in hex of the cache kept at the runner; empty: none was */
+    struct policy policy;    /* echoed */
+    unsigned unenforced;     /* LIMIT_BIT()s that did not hold here */
 };
 
 int result_encode(const struct result *r, struct buf *to, struct err *err);

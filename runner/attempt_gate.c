@@ -8,17 +8,6 @@
 
 #include "runner/fdpass.h"
 
-/* "12.3 KiB". */
-static int add_bytes(struct buf *to, uint64_t n)
-{
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    size_t unit = 0;
-    double v = (double)n;
-    for (; v >= 1024 && unit + 1 < sizeof units / sizeof *units; unit++)
-        v /= 1024;
-    return buf_addf(to, unit ? "%.1f %s" : "%.0f %s", v, units[unit]);
-}
-
 static void add_target(struct buf *to, int verdict, const char *name, unsigned port)
 {
     buf_addf(to, "egress: %s %s", egress_verdict_names[verdict], name);
@@ -29,9 +18,9 @@ static void add_target(struct buf *to, int verdict, const char *name, unsigned p
 static void add_traffic(struct buf *to, uint64_t sent, uint64_t received)
 {
     buf_adds(to, ", ");
-    add_bytes(to, sent);
+    limit_format(LIMIT_SENT, sent, to);
     buf_adds(to, " out, ");
-    add_bytes(to, received);
+    limit_format(LIMIT_SENT, received, to);
     buf_adds(to, " in");
 }
 

@@ -15,12 +15,6 @@
 #define NEW       ".new-"
 #define DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
-bool cache_digest_valid(const char *digest)
-{
-    return strlen(digest) == CACHE_DIGEST_SIZE - 1 &&
-           strspn(digest, "0123456789abcdef") == CACHE_DIGEST_SIZE - 1;
-}
-
 static void new_name(unsigned slot, char out[static 32])
 {
     snprintf(out, 32, NEW "%u", slot);

@@ -13,13 +13,12 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "proto/err.h"
+#include "proto/policy.h"
 
-#define CACHE_DIGEST_SIZE 65 /* hex and NUL */
-#define CACHES_MAX        32
-#define CACHES_PATH_MAX   512
-#define CACHE_BYTES_MAX   (8ull << 30) /* of one */
-#define CACHE_FREE_MIN    10           /* percent of the file system that stays free */
+#define CACHES_MAX      32
+#define CACHES_PATH_MAX 512
+#define CACHE_BYTES_MAX (8ull << 30) /* of one */
+#define CACHE_FREE_MIN  10           /* percent of the file system that stays free */
 
 struct caches {
     const char *path; /* borrowed, absolute; NULL: this host keeps no caches */
@@ -31,8 +30,6 @@ struct caches {
 int caches_open(struct caches *c, const char *path, struct err *err);
 void caches_done(struct caches *c);
 
-/* Is `digest` 64 lower-case hex digits? */
-bool cache_digest_valid(const char *digest);
 /* The path of a tree, and marks it as used now. -ERR_REFUSED: not here. */
 int caches_find(const struct caches *c, const char *digest, char ret_path[static CACHES_PATH_MAX],
                 struct err *err);
