@@ -38,7 +38,7 @@ struct pending {
 
 struct broker {
     uv_loop_t *loop;
-    char *self, *key_path;
+    char *self, *key_path, *dir;
     uint8_t pub[KEY_PUB_BYTES];
     uv_idle_t *kick; /* not a timer of 0 ms, which could run for ever within one turn of the loop */
     uv_timer_t *deadline; /* for a new process's hello */
@@ -256,6 +256,7 @@ static void let_go(struct broker *b)
     buf_done(&b->envelope);
     free(b->self);
     free(b->key_path);
+    free(b->dir);
     free(b);
 }
 
@@ -304,7 +305,7 @@ static void on_late(uv_timer_t *timer)
 static int spawn(struct broker *b, int theirs, struct err *err)
 {
     char name[] = "creel", verb[] = "broker";
-    char *args[] = {name, verb, b->key_path, NULL}, *env[] = {NULL};
+    char *args[] = {name, verb, b->key_path, b->dir, NULL}, *env[] = {NULL};
     uv_stdio_container_t stdio[4] = {
         {.flags = UV_IGNORE},
         {.flags = UV_IGNORE},
@@ -387,7 +388,8 @@ static int process_start(struct broker *b, struct err *err)
     return rc;
 }
 
-static struct broker *broker_new(uv_loop_t *loop, const char *self, const char *key_path)
+static struct broker *broker_new(uv_loop_t *loop, const char *self, const char *key_path,
+                                 const char *dir)
 {
     struct broker *b = calloc(1, sizeof *b);
     if (!b)
@@ -400,6 +402,7 @@ static struct broker *broker_new(uv_loop_t *loop, const char *self, const char *
     buf_init(&b->envelope, FRAME_PAYLOAD_MAX);
     b->self = strdup(self);
     b->key_path = strdup(key_path);
+    b->dir = strdup(dir);
     if ((b->kick = malloc(sizeof *b->kick))) {
         uv_idle_init(loop, b->kick);
         b->kick->data = b;
@@ -408,16 +411,16 @@ static struct broker *broker_new(uv_loop_t *loop, const char *self, const char *
         uv_timer_init(loop, b->deadline);
         b->deadline->data = b;
     }
-    if (b->self && b->key_path && b->kick && b->deadline)
+    if (b->self && b->key_path && b->dir && b->kick && b->deadline)
         return b;
     let_go(b);
     return NULL;
 }
 
-int broker_start(uv_loop_t *loop, const char *self, const char *key_path, struct broker **ret,
-                 struct err *err)
+int broker_start(uv_loop_t *loop, const char *self, const char *key_path, const char *dir,
+                 struct broker **ret, struct err *err)
 {
-    struct broker *b = broker_new(loop, self, key_path);
+    struct broker *b = broker_new(loop, self, key_path, dir);
     if (!b)
         return err_set(err, ERR_FAIL, "out of memory");
     int rc = process_start(b, err);

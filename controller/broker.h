@@ -15,11 +15,13 @@
 #include "proto/order.h"
 #include "proto/task.h"
 
-struct broker; /* the engine's end: one process, one socket in the loop */
+struct needles; /* controller/redact.h */
+struct broker;  /* the engine's end: one process, one socket in the loop */
 
-/* Starts the process. `self` is our own executable's path, `key_path` the signing key. */
-int broker_start(uv_loop_t *loop, const char *self, const char *key_path, struct broker **ret,
-                 struct err *err);
+/* Starts the process. `self` is our own executable's path, `key_path` the signing key, `dir` the broker's
+ * directory (paths_broker). */
+int broker_start(uv_loop_t *loop, const char *self, const char *key_path, const char *dir,
+                 struct broker **ret, struct err *err);
 /* Ends the process; frees when its handles are closed. No callback comes after this returns. */
 void broker_close(struct broker *b);
 /* The controller key's public half, as the broker said at start (blocking until it did). */
@@ -45,8 +47,21 @@ void broker_token_check(struct broker *b, const char *attempt,
 /* The attempt is over: its token is dead from now on. No reply is awaited. */
 void broker_attempt_end(struct broker *b, const char *attempt);
 
+/* What the broker says unasked, from the loop. Texts are the broker's own words, but may quote names that
+ * came from jails: neutralise before printing. */
+struct broker_events {
+    void (*note)(void *arg, const char *attempt, const char *text);
+    void (*stop)(void *arg, const char *attempt, const char *reason);
+    void (*repo_token)(void *arg, const char *attempt, const char *sealed_b64);
+    void (*needles)(void *arg, struct needles *set); /* the owner's from now on */
+};
+void broker_on(struct broker *b, const struct broker_events *ev, void *arg);
+/* A connection from the attempt's jail: one end of a socketpair, which the broker then owns; fd is closed
+ * here in any case. Without a broker the other end sees EOF. */
+void broker_call(struct broker *b, const char *attempt, int fd);
+
 /* The process itself: main of `creel broker`. Ends the process, confined by then, with its status.
  */
-int broker_main(const char *key_path);
+int broker_main(const char *key_path, const char *dir);
 
 #endif

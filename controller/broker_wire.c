@@ -55,6 +55,19 @@ static const struct json_field attempt_end_fields[] = {
 const struct json_shape broker_attempt_end_shape = {sizeof(struct broker_attempt_end),
                                                     attempt_end_fields};
 
+static const struct json_field call_fields[] = {
+    JSON_ROW(struct broker_call, TEXT, attempt),
+    JSON_END,
+};
+const struct json_shape broker_call_shape = {sizeof(struct broker_call), call_fields};
+
+static const struct json_field tell_fields[] = {
+    JSON_ROW(struct broker_tell, TEXT, attempt),
+    JSON_ROW(struct broker_tell, PROSE, text),
+    JSON_END,
+};
+const struct json_shape broker_tell_shape = {sizeof(struct broker_tell), tell_fields};
+
 static const struct json_field error_fields[] = {
     JSON_ROW(struct broker_error, INT, code),
     JSON_ROW(struct broker_error, TEXT, message),

@@ -6,9 +6,16 @@
  *   ORDER (the order, iss empty)      -> ORDERED (the DSSE document itself)
  *   TOKEN_CHECK (attempt, token)      -> TOKEN_STATE (alive)
  *   ATTEMPT_END (attempt)             no answer
+ *   CALL (attempt), with a descriptor  no answer: a connection from that attempt's jail, as a stream
+ *                                     socket (SCM_RIGHTS); a frame of this type brings exactly one
  *   ERROR (code, message)             instead of any answer
  *
- * Requests are answered in their order. */
+ * Requests are answered in their order. Between answers, unasked, from the broker:
+ *   NOTE (attempt, text)              a line for the attempt's log
+ *   STOP (attempt, text)              refused from now on, and why: end it after a grace period
+ *   REPO_TOKEN (attempt, text)        a sealed token, to be passed on to the runner as it is
+ *   NEEDLES (the set itself)          what logs and patches must not hold (controller/redact.h);
+ *                                     replaces the set before */
 #ifndef CONTROLLER_BROKER_WIRE_H
 #define CONTROLLER_BROKER_WIRE_H
 
@@ -27,6 +34,11 @@ enum broker_type {
     BROKER_ERROR = 8,
     BROKER_ORDER = 9,
     BROKER_ORDERED = 10,
+    BROKER_CALL = 11,
+    BROKER_NOTE = 12,
+    BROKER_STOP = 13,
+    BROKER_REPO_TOKEN = 14,
+    BROKER_NEEDLES = 15,
 };
 
 #define BROKER_FD        3 /* the broker's end of the socketpair */
@@ -59,6 +71,15 @@ struct broker_attempt_end {
     char attempt[ATTEMPT_ID_SIZE];
 };
 
+struct broker_call {
+    char attempt[ATTEMPT_ID_SIZE];
+};
+
+struct broker_tell { /* NOTE, STOP, REPO_TOKEN */
+    char attempt[ATTEMPT_ID_SIZE];
+    char text[8193];
+};
+
 struct broker_error {
     int code; /* enum err_code */
     char message[ERR_MSG_MAX];
@@ -66,7 +87,7 @@ struct broker_error {
 
 extern const struct json_shape broker_hello_shape, broker_sign_shape, broker_order_shape,
     broker_token_check_shape, broker_token_state_shape, broker_attempt_end_shape,
-    broker_error_shape;
+    broker_error_shape, broker_call_shape, broker_tell_shape;
 
 /* Appends one frame with `obj` as `shape` writes it. */
 int broker_put(struct buf *to, enum broker_type type, const struct json_shape *shape,

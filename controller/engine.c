@@ -440,10 +440,12 @@ static void call_ahead(struct engine *e)
 
 static int start(struct engine *e, struct err *err)
 {
-    char db[PATH_MAX], key[PATH_MAX], pid[32];
+    char db[PATH_MAX], key[PATH_MAX], dir[PATH_MAX], pid[32];
     int r = paths_at(e->paths, "creel.db", db, err);
     if (r == 0)
         r = paths_signing_key(e->paths, key, err);
+    if (r == 0)
+        r = paths_broker(e->paths, dir, err);
     if (r == 0)
         r = store_open(db, false, &e->store, err);
     if (r == 0)
@@ -451,7 +453,7 @@ static int start(struct engine *e, struct err *err)
     if (r < 0)
         return r;
     call_ahead(e);
-    if ((r = broker_start(&e->loop, e->self, key, &e->broker, err)) < 0)
+    if ((r = broker_start(&e->loop, e->self, key, dir, &e->broker, err)) < 0)
         return r;
     say_ready();
     snprintf(pid, sizeof(pid), "%ld", (long)getpid());

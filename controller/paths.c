@@ -152,3 +152,11 @@ int paths_ssh_key(const struct paths *p, char out[static PATH_MAX], struct err *
 {
     return key_path(p, "keys/ssh_key", out, err);
 }
+
+int paths_broker(const struct paths *p, char out[static PATH_MAX], struct err *err)
+{
+    int rc = paths_at(p, "broker", out, err);
+    if (rc == 0 && mkdirat(p->rootfd, "broker", 0700) < 0 && errno != EEXIST)
+        rc = err_errno(err, ERR_FAIL, "%s", out);
+    return rc;
+}

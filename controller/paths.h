@@ -5,6 +5,7 @@
  *   keys/ssh_key[.pub]       logs in to hosts
  *   keys/NAME.path           instead of keys/NAME: where the operator's own key file is
  *   engine.lock, engine.sock, engine.log
+ *   broker/                  the broker process's own: what the operator configured, and spend.db
  *   tasks/ID/                one directory a task, 0700:
  *     quarantine.git/        bare; objects/pack/ holds the source pack and, later, what came back
  *     envelope.json  envelope.sshsig  result.json  receipt.json   documents as they were signed
@@ -36,6 +37,9 @@ int paths_at(const struct paths *p, const char *name, char out[static PATH_MAX],
 /* "<root>/tasks/<id>/<name>" (name may be ""). The id must be valid. */
 int paths_task(const struct paths *p, const char *id, const char *name, char out[static PATH_MAX],
                struct err *err);
+/* "<root>/broker", made 0700 when it is not there: what the broker process and its operator's files have
+ * to themselves: providers.json, prices.json, secrets.json, forges.json, spend.db. */
+int paths_broker(const struct paths *p, char out[static PATH_MAX], struct err *err);
 /* Descriptor of tasks/<id>, made when `create`. */
 int paths_task_dir(const struct paths *p, const char *id, bool create, struct err *err);
 

@@ -113,6 +113,20 @@ static int check_pack_ok(const struct msg *m, struct err *err)
     return check_attempt(m->u.pack_ok.attempt, err);
 }
 
+static int check_calls(const struct msg *m, struct err *err)
+{
+    if (m->u.calls.wanted < 1 || m->u.calls.wanted > CALLS_WANTED_MAX)
+        return err_set(err, ERR_FAIL, "wanted: not in 1 to %d", CALLS_WANTED_MAX);
+    return check_attempt(m->u.calls.attempt, err);
+}
+
+static int check_repo_token(const struct msg *m, struct err *err)
+{
+    if (!m->u.repo_token.sealed[0])
+        return err_set(err, ERR_FAIL, "sealed: empty");
+    return check_attempt(m->u.repo_token.attempt, err);
+}
+
 static const struct json_field hello_fields[] = {
     JSON_ROW(struct msg_hello, INT, version),
     JSON_ROW(struct msg_hello, ENUM, channel, .names = channel_names),
@@ -195,6 +209,21 @@ static const struct json_field pack_ok_fields[] = {
 };
 static const struct json_shape pack_ok_shape = {sizeof(struct msg_pack_ok), pack_ok_fields};
 
+static const struct json_field calls_fields[] = {
+    JSON_ROW(struct msg_calls, TEXT, attempt),
+    JSON_ROW(struct msg_calls, INT, wanted),
+    JSON_END,
+};
+static const struct json_shape calls_shape = {sizeof(struct msg_calls), calls_fields};
+
+static const struct json_field repo_token_fields[] = {
+    JSON_ROW(struct msg_repo_token, TEXT, attempt),
+    JSON_ROW(struct msg_repo_token, TEXT, sealed),
+    JSON_END,
+};
+static const struct json_shape repo_token_shape = {sizeof(struct msg_repo_token),
+                                                   repo_token_fields};
+
 #define ON(channel) (1u << CHANNEL_##channel)
 #define ANY_CHANNEL ((1u << CHANNEL_COUNT) - 1)
 
@@ -220,6 +249,12 @@ static const struct msg_row messages[] = {
     {MSG_ENDED, "ended", &ended_shape, check_ended, {[SIDE_RUNNER] = ON(CONTROL)}},
     {MSG_WIPE, "wipe", NULL, NULL, {[SIDE_CONTROLLER] = ON(CONTROL)}},
     {MSG_RECEIPT, "receipt", NULL, NULL, {[SIDE_RUNNER] = ON(CONTROL)}},
+    {MSG_CALLS, "calls", &calls_shape, check_calls, {[SIDE_RUNNER] = ON(CONTROL)}},
+    {MSG_REPO_TOKEN,
+     "repo_token",
+     &repo_token_shape,
+     check_repo_token,
+     {[SIDE_CONTROLLER] = ON(CONTROL)}},
     {MSG_PACK_OK, "pack_ok", &pack_ok_shape, check_pack_ok, {[SIDE_RUNNER] = ON(PACK)}},
     {MSG_RESULT, "result", NULL, NULL, {[SIDE_RUNNER] = ON(RESULT)}},
 };

@@ -3,13 +3,15 @@
  * A channel begins with one HELLO from the controller that says what the channel carries; from then
  * on the table in message.c says which types are legal from which side on which kind of channel.
  *
- *   control: HELLO -> WELCOME, then ENVELOPE, CANCEL, WIPE, PING ->
- *            and <- ACCEPTED, REFUSED, STATE, ENDED, RECEIPT, PONG
+ *   control: HELLO -> WELCOME, then ENVELOPE, CANCEL, WIPE, REPO_TOKEN, PING ->
+ *            and <- ACCEPTED, REFUSED, STATE, CALLS, ENDED, RECEIPT, PONG
  *   pack:    HELLO(attempt) -> then exactly pack_bytes raw bytes; <- PACK_OK or REFUSED, then EOF
  *   log:     HELLO(attempt, offset) -> ; <- raw log frames (proto/frame.h) from that byte of the
  *            attempt's log on, live, until the log is complete, then EOF
  *   result:  HELLO(attempt) -> ; <- RESULT (the DSSE document), then the patch pack's bytes, EOF
- *   call:    one brokered call (reserved)
+ *   call:    HELLO(attempt) -> ; then, once a connection of that attempt's jail took the channel, the raw
+ *            bytes of that one connection both ways: HTTP/1.1 between the jail and the broker, which
+ *            the runner does not read. Each side's EOF is passed on; the channel ends with it
  *
  * On the stream kinds the runner may answer REFUSED instead and close.
  */
@@ -51,7 +53,9 @@ enum msg_type {
     MSG_ENDED = 21,
     MSG_WIPE = 22, /* the controller has the result on disk, fsynced: the runner may wipe. Payload:
                        * a DSSE document, DSSE_TYPE_ORDER, of ORDER_WIPE */
-    MSG_RECEIPT = 23, /* payload: a DSSE document, DSSE_TYPE_RECEIPT */
+    MSG_RECEIPT = 23,    /* payload: a DSSE document, DSSE_TYPE_RECEIPT */
+    MSG_CALLS = 24,      /* a jail waits at its broker's door: open `wanted` more call channels */
+    MSG_REPO_TOKEN = 25, /* a token for the repository, for a running attempt; also its renewal */
     MSG_PACK_OK = 32,
     MSG_RESULT = 33, /* payload: a DSSE document, DSSE_TYPE_RESULT */
 };
@@ -122,6 +126,19 @@ struct msg_pack_ok {
     char attempt[ATTEMPT_ID_SIZE];
 };
 
+struct msg_calls {
+    char attempt[ATTEMPT_ID_SIZE];
+    int wanted; /* 1 .. CALLS_WANTED_MAX: connections without a channel, beyond those asked for before */
+};
+#define CALLS_WANTED_MAX 256
+
+/* The token as crypto_box_seal to the runner's key, in base64. Replaces an earlier one. */
+#define REPO_TOKEN_MAX 4096 /* bytes, unsealed; a forge's tokens have no fixed length */
+struct msg_repo_token {
+    char attempt[ATTEMPT_ID_SIZE];
+    char sealed[(REPO_TOKEN_MAX + 48 + 2) / 3 * 4 + 1];
+};
+
 /* Any message, decoded. For MSG_ENVELOPE, MSG_CANCEL, MSG_WIPE, MSG_RECEIPT and MSG_RESULT the payload
  * is the document itself: `doc` borrows the frame's bytes. */
 struct msg {
@@ -135,6 +152,8 @@ struct msg {
         struct msg_state state;
         struct msg_ended ended;
         struct msg_pack_ok pack_ok;
+        struct msg_calls calls;
+        struct msg_repo_token repo_token;
         struct {
             const uint8_t *bytes;
             size_t len;

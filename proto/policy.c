@@ -89,12 +89,16 @@ void policy_done(struct policy *p)
 int policy_copy(struct policy *to, const struct policy *from)
 {
     struct strv egress = {0};
+    struct spend spend = {0};
 
-    if (strv_copy(&egress, &from->egress) < 0)
+    if (strv_copy(&egress, &from->egress) < 0 || spend_copy(&spend, &from->spend) < 0) {
+        strv_done(&egress);
         return -1;
+    }
     policy_done(to);
     *to = *from;
     to->egress = egress;
+    to->spend = spend;
     return 0;
 }
 
@@ -108,7 +112,8 @@ bool policy_same(const struct policy *a, const struct policy *b)
     return memcmp(a->limits, b->limits, sizeof(a->limits)) == 0 &&
            strcmp(a->image, b->image) == 0 && strcmp(a->cache, b->cache) == 0 &&
            a->cache_keep == b->cache_keep && a->nested_userns == b->nested_userns &&
-           a->allow_unenforced == b->allow_unenforced;
+           a->allow_unenforced == b->allow_unenforced && spend_same(&a->spend, &b->spend) &&
+           a->repo.mode == b->repo.mode && strcmp(a->repo.url, b->repo.url) == 0;
 }
 
 static bool image_valid(const char *name)
@@ -165,7 +170,10 @@ int policy_check(const struct policy *p, struct err *err)
         return err_set(err, ERR_USAGE, "cache: '%.64s' is not a SHA-256 digest", p->cache);
     if (p->allow_unenforced >= LIMIT_BIT(LIMIT_COUNT))
         return err_set(err, ERR_USAGE, "allow_unenforced names an unknown limit");
-    return egress_check(&p->egress, err);
+    int rc = egress_check(&p->egress, err);
+    if (rc == 0)
+        rc = spend_check(&p->spend, err);
+    return rc < 0 ? rc : repo_access_check(&p->repo, err);
 }
 
 /* One part of a comma-separated list, not NUL-terminated. */
@@ -396,6 +404,8 @@ static const struct json_field policy_fields[] = {
     JSON_ROW(struct policy, BOOL, cache_keep),
     JSON_ROW(struct policy, BOOL, nested_userns),
     JSON_ROW(struct policy, BITS, allow_unenforced, .names = limit_names),
+    JSON_ROW(struct policy, OBJ, spend, .shape = &spend_shape, .optional = true),
+    JSON_ROW(struct policy, OBJ, repo, .shape = &repo_access_shape, .optional = true),
     JSON_END,
 };
 const struct json_shape policy_shape = {sizeof(struct policy), policy_fields};

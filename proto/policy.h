@@ -6,6 +6,8 @@
 
 #include "proto/egress.h"
 #include "proto/json.h"
+#include "proto/repo_access.h"
+#include "proto/spend.h"
 
 enum limit {
     LIMIT_MEM,   /* bytes of memory, swap 0 */
@@ -38,11 +40,14 @@ struct policy {
     bool cache_keep;           /* the operator trusts this task: keep what it leaves in its cache */
     bool nested_userns;        /* the job may make user namespaces: a sandbox of its own */
     unsigned allow_unenforced; /* LIMIT_BIT()s */
+    struct spend spend;        /* at a model provider; nothing by default */
+    struct repo_access repo;   /* of the repository's remote; none by default */
 };
 
 /* {"limits":{"mem_bytes":"..","pids":"..","cpu_milli":"..","wall_ms":"..","disk_bytes":"..",
  *  "log_bytes":"..","conns":"..","sent_bytes":"..","dns":".."},"egress":[..],"image":"..","cache":"..",
- *  "cache_keep":..,"nested_userns":..,"allow_unenforced":[..]} over struct policy. */
+ *  "cache_keep":..,"nested_userns":..,"allow_unenforced":[..],"spend":{..},"repo":{..}} over struct
+ * policy; spend and repo are left out when there is nothing in them. */
 extern const struct json_shape policy_shape;
 
 /* Lower and upper bounds of each limit, in its unit: mem 16 MiB .. 1 PiB, pids 4 .. 4194304,

@@ -76,6 +76,62 @@ static int check_command(const struct task *t, struct err *err)
     return 0;
 }
 
+static int check_env(const struct strv *env, struct err *err)
+{
+    if (env->n > TASK_ENV_MAX)
+        return err_set(err, ERR_FAIL, "env: %zu variables, at most %d are possible", env->n,
+                       TASK_ENV_MAX);
+    for (size_t i = 0; i < env->n; i++) {
+        const char *v = env->v[i];
+        size_t name = strspn(v, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_");
+        if (name == 0 || v[name] != '=' || (v[0] >= '0' && v[0] <= '9'))
+            return err_set(err, ERR_FAIL, "env[%zu]: '%.40s' is not NAME=value", i, v);
+        if (strncmp(v, "CREEL_", 6) == 0 || strncmp(v, "LD_", 3) == 0)
+            return err_set(err, ERR_FAIL, "env[%zu]: '%.*s' is not the task's to set", i, (int)name,
+                           v);
+    }
+    return 0;
+}
+
+/* Below the home, by a path that means the same to everybody. */
+static bool file_path_valid(const char *path)
+{
+    if (!path[0])
+        return false;
+    for (const char *p = path;; p++) {
+        size_t n = strcspn(p, "/");
+        if (n == 0 || (n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.'))
+            return false;
+        p += n;
+        if (!*p)
+            return true;
+    }
+}
+
+static int check_files(const struct json_list *files, struct err *err)
+{
+    const struct task_file *f = files->items;
+    if (files->n > TASK_FILES_MAX)
+        return err_set(err, ERR_FAIL, "files: %zu, at most %d are possible", files->n,
+                       TASK_FILES_MAX);
+    for (size_t i = 0; i < files->n; i++) {
+        size_t bytes = 0;
+        if (!file_path_valid(f[i].path))
+            return err_set(err, ERR_FAIL, "files[%zu]: '%.100s' is not a path below the home", i,
+                           f[i].path);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(f[k].path, f[i].path) == 0)
+                return err_set(err, ERR_FAIL, "files[%zu]: '%.100s' for the second time", i,
+                               f[i].path);
+        for (size_t k = 0; k < f[i].lines.n; k++)
+            bytes += strlen(f[i].lines.v[k]) + 1;
+        if (bytes > TASK_FILE_BYTES)
+            return err_set(err, ERR_FAIL, "files[%zu]: '%.100s' is over %u bytes", i, f[i].path,
+                           TASK_FILE_BYTES);
+    }
+    return 0;
+}
+
 int task_check(const struct task *t, struct err *err)
 {
     int rc = check_names(t, err);
@@ -90,6 +146,10 @@ int task_check(const struct task *t, struct err *err)
         rc = check_command(t, err);
     if (rc == 0)
         rc = check_lines("tests", &t->tests, err);
+    if (rc == 0)
+        rc = check_env(&t->env, err);
+    if (rc == 0)
+        rc = check_files(&t->files, err);
     if (rc == 0 && (rc = policy_check(&t->policy, err)) < 0)
         err_wrap(err, "policy");
     return rc;
@@ -148,16 +208,34 @@ static const struct json_field cnf_fields[] = {
 };
 static const struct json_shape cnf_shape = {sizeof(struct task), cnf_fields};
 
+static const struct json_field file_fields[] = {
+    JSON_ROW(struct task_file, TEXT, path),
+    JSON_ROW(struct task_file, STRS, lines),
+    JSON_END,
+};
+const struct json_shape task_file_shape = {sizeof(struct task_file), file_fields};
+
 static const char *const task_types[] = {TASK_TYPE, NULL};
 
 static const struct json_field task_fields[] = {
-    JSON_FIXED("_type", task_types),    JSON_GROUP("task", &name_shape),
-    JSON_ROW(struct task, TEXT, iss),   JSON_GROUP("aud", &aud_shape),
-    JSON_ROW(struct task, U64, iat),    JSON_ROW(struct task, U64, nbf),
-    JSON_ROW(struct task, U64, exp),    JSON_ROW(struct task, B64, nonce),
-    JSON_ROW(struct task, U64, fence),  JSON_GROUP("repo", &repo_shape),
-    JSON_ROW(struct task, STRS, setup), JSON_ROW(struct task, STRS, command),
-    JSON_ROW(struct task, STRS, tests), JSON_ROW(struct task, OBJ, policy, .shape = &policy_shape),
-    JSON_GROUP("cnf", &cnf_shape),      JSON_END,
+    JSON_FIXED("_type", task_types),
+    JSON_GROUP("task", &name_shape),
+    JSON_ROW(struct task, TEXT, iss),
+    JSON_GROUP("aud", &aud_shape),
+    JSON_ROW(struct task, U64, iat),
+    JSON_ROW(struct task, U64, nbf),
+    JSON_ROW(struct task, U64, exp),
+    JSON_ROW(struct task, B64, nonce),
+    JSON_ROW(struct task, U64, fence),
+    JSON_GROUP("repo", &repo_shape),
+    JSON_ROW(struct task, STRS, setup),
+    JSON_ROW(struct task, STRS, command),
+    JSON_ROW(struct task, STRS, tests),
+    JSON_ROW(struct task, OBJ, policy, .shape = &policy_shape),
+    JSON_ROW(struct task, TEXT, agent, .optional = true),
+    JSON_ROW(struct task, STRS, env, .optional = true),
+    JSON_ROW(struct task, LIST, files, .shape = &task_file_shape, .optional = true),
+    JSON_GROUP("cnf", &cnf_shape),
+    JSON_END,
 };
 const struct json_shape task_shape = {sizeof(struct task), task_fields};

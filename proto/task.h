@@ -21,6 +21,20 @@
 #define TASK_PACK_MAX     (4ull << 30) /* bytes of a source or result pack */
 #define TASK_ARGS_MAX     1024
 #define TASK_TESTS_MAX    64
+#define TASK_FILES_MAX    32
+#define TASK_FILE_BYTES   (64u << 10)
+#define TASK_ENV_MAX      64
+#define TASK_AGENT_SIZE   65
+
+/* A file placed in the jail's home before the first step, owned by the job: an agent's settings. */
+struct task_file {
+    char path
+        [257]; /* below the home: "/"-separated, no empty, "." or ".." segment, no leading "/" */
+    struct strv lines; /* its text, a newline after each; together at most TASK_FILE_BYTES */
+};
+
+/* Where it stands in a file or in a value of env, the task token's 64 hex digits are put. */
+#define TASK_TOKEN_MARK "${CREEL_TASK_TOKEN}"
 
 /* A test: a shell line, run by `/bin/sh -c` in /task after the agent and everything it started is
  * dead. Exit 0 passes. */
@@ -39,15 +53,18 @@ struct task {
     char branch[TASK_BRANCH_SIZE]; /* "creel/<id>" */
     uint64_t pack_bytes;
     uint8_t pack_sha256[32];
-    struct strv setup;   /* shell lines, run before the command; may be empty */
-    struct strv command; /* argv; command.v[0] found by PATH in the jail */
-    struct strv tests;   /* shell lines */
+    struct strv setup;           /* shell lines, run before the command; may be empty */
+    struct strv command;         /* argv; command.v[0] found by PATH in the jail */
+    struct strv tests;           /* shell lines */
+    char agent[TASK_AGENT_SIZE]; /* the profile's name, for the record; empty: a plain command */
+    struct strv env;             /* "NAME=value", for setup and the command */
+    struct json_list files;      /* struct task_file */
     struct policy policy;
     uint8_t token_sha256[32];                /* of the task token's 64 hex digits */
     uint8_t token_sealed[TASK_SEALED_BYTES]; /* crypto_box_seal of the 32 raw bytes to the runner */
 };
 
-extern const struct json_shape task_shape;
+extern const struct json_shape task_shape, task_file_shape;
 
 /* Decodes and checks what the table alone cannot: id and attempt agree, oids and fingerprints have
  * their form, branch is "creel/<id>", lists within bounds, nbf <= exp <= iat + TASK_LIFE_MAX_S. */

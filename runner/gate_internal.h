@@ -19,7 +19,7 @@
 #include "runner/gate.h"
 #include "runner/gate_names.h"
 #include "runner/gate_own.h"
-#include "runner/http_head.h"
+#include "common/http_head.h"
 
 #define GATE_CHUNK     (64u << 10)
 #define GATE_READS     4 /* chunks a side and turn, so that no connection starves the loop */

@@ -12,12 +12,12 @@ static int broker(struct cli *cli, void *opts, char **args, size_t nargs, struct
     (void)cli;
     (void)opts;
     (void)err;
-    return nargs == 2 ? -broker_main(args[1]) : -ERR_USAGE;
+    return nargs == 3 ? -broker_main(args[1], args[2]) : -ERR_USAGE;
 }
 
 const struct cmd cmd_broker = {
     .name = "broker",
-    .args = "KEY",
+    .args = "KEY DIR",
     .summary = "Hold the signing key; started by the engine.",
     .internal = true,
     .run = broker,

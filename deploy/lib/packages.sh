@@ -2,7 +2,7 @@
 # Which packages of the distribution creel needs, and how missing ones are installed. Nothing comes
 # from anywhere else, and nothing is installed when all are there.
 
-PACKAGES_BUILD="gcc libc6-dev meson ninja-build pkg-config git libcjson-dev libcmocka-dev libgit2-dev
+PACKAGES_BUILD="gcc libc6-dev meson ninja-build pkg-config git libcjson-dev libcmocka-dev libcurl4-openssl-dev libgit2-dev
  libseccomp-dev libsodium-dev libsqlite3-dev libssh-dev libssl-dev libuv1-dev"
 PACKAGES_RUN="git openssh-client openssh-server perl-base procps util-linux"
 PACKAGES_TEST="bats bubblewrap jq openssl python3 skopeo sqlite3 umoci"

@@ -3,7 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "runner/http_head.h"
+#include "common/http_head.h"
 #include "tests/fuzz/fuzz.h"
 
 /* Bytes of the body, 0 when it is not whole, -1 when malformed; a fault in front of a cut may be told

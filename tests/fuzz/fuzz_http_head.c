@@ -6,7 +6,7 @@
 #include <strings.h>
 
 #include "proto/buf.h"
-#include "runner/http_head.h"
+#include "common/http_head.h"
 #include "tests/fuzz/fuzz.h"
 
 static int parse(const uint8_t *bytes, size_t len, struct http_head *h, size_t *used)

@@ -119,7 +119,7 @@ static bool alive(struct rig *r, const char *attempt, const uint8_t token[static
 static void start(struct rig *r)
 {
     struct err err = ERR_INIT;
-    if (broker_start(&r->loop, r->self, r->key, &r->b, &err) < 0)
+    if (broker_start(&r->loop, r->self, r->key, r->dir, &r->b, &err) < 0)
         fail_msg("%s", err.msg);
 }
 
@@ -385,7 +385,7 @@ static void test_garbage_ends_it(void **state)
         posix_spawn_file_actions_init(&fa);
         posix_spawn_file_actions_adddup2(&fa, pair[1], BROKER_FD);
         posix_spawn_file_actions_addopen(&fa, 2, "/dev/null", O_WRONLY, 0);
-        const char *const argv[] = {"creel", "broker", r->key, NULL};
+        const char *const argv[] = {"creel", "broker", r->key, r->dir, NULL};
         pid_t pid;
         assert_int_equal(
             posix_spawn(&pid, r->self, &fa, NULL, (char *const *)(uintptr_t)argv, environ), 0);
@@ -525,11 +525,12 @@ static void test_bad_key_file(void **state)
     char good[PATH_MAX];
     memcpy(good, r->key, sizeof good);
     fixture_path(r->dir, "key.pub", r->key);
-    assert_int_equal(broker_start(&r->loop, r->self, r->key, &r->b, &err), -ERR_FAIL);
+    assert_int_equal(broker_start(&r->loop, r->self, r->key, r->dir, &r->b, &err), -ERR_FAIL);
     fixture_path(r->dir, "absent", r->key);
-    assert_int_equal(broker_start(&r->loop, r->self, r->key, &r->b, &err), -ERR_FAIL);
+    assert_int_equal(broker_start(&r->loop, r->self, r->key, r->dir, &r->b, &err), -ERR_FAIL);
     memcpy(r->key, good, sizeof good);
-    assert_int_equal(broker_start(&r->loop, "/nonexistent/creel", r->key, &r->b, &err), -ERR_FAIL);
+    assert_int_equal(broker_start(&r->loop, "/nonexistent/creel", r->key, r->dir, &r->b, &err),
+                     -ERR_FAIL);
     r->b = NULL;
     stop(r);
 }
@@ -692,8 +693,8 @@ static int group_teardown(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc == 3 && strcmp(argv[1], "broker") == 0)
-        return broker_main(argv[2]);
+    if (argc == 4 && strcmp(argv[1], "broker") == 0)
+        return broker_main(argv[2], argv[3]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_signs),
         cmocka_unit_test(test_signs_orders),

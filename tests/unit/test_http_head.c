@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runner/http_head.h"
+#include "common/http_head.h"
 
 static struct http_head head;
 

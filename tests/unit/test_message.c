@@ -7,8 +7,9 @@
 #include "tests/unit/doc_samples.h"
 
 static const enum msg_type types[] = {
-    MSG_HELLO,  MSG_WELCOME, MSG_PING,  MSG_PONG, MSG_ENVELOPE, MSG_ACCEPTED, MSG_REFUSED,
-    MSG_CANCEL, MSG_STATE,   MSG_ENDED, MSG_WIPE, MSG_RECEIPT,  MSG_PACK_OK,  MSG_RESULT,
+    MSG_HELLO,   MSG_WELCOME,    MSG_PING,    MSG_PONG,   MSG_ENVELOPE, MSG_ACCEPTED,
+    MSG_REFUSED, MSG_CANCEL,     MSG_STATE,   MSG_ENDED,  MSG_WIPE,     MSG_RECEIPT,
+    MSG_CALLS,   MSG_REPO_TOKEN, MSG_PACK_OK, MSG_RESULT,
 };
 #define TYPES (sizeof(types) / sizeof(types[0]))
 
@@ -61,6 +62,14 @@ static void sample(enum msg_type type, struct msg *m)
         return;
     case MSG_REFUSED:
         sample_refused(&m->u.refused);
+        return;
+    case MSG_CALLS:
+        SET(m->u.calls.attempt, SAMPLE_ATTEMPT);
+        m->u.calls.wanted = CALLS_WANTED_MAX;
+        return;
+    case MSG_REPO_TOKEN:
+        SET(m->u.repo_token.attempt, SAMPLE_ATTEMPT);
+        SET(m->u.repo_token.sealed, "c2VhbGVk");
         return;
     case MSG_STATE:
         SET(m->u.state.attempt, SAMPLE_ATTEMPT);
@@ -155,6 +164,7 @@ static bool expected(enum side from, enum channel c, enum msg_type type)
     case MSG_ENVELOPE:
     case MSG_CANCEL:
     case MSG_WIPE:
+    case MSG_REPO_TOKEN:
         return from == SIDE_CONTROLLER && c == CHANNEL_CONTROL;
     case MSG_REFUSED:
         return from == SIDE_RUNNER;
@@ -162,6 +172,7 @@ static bool expected(enum side from, enum channel c, enum msg_type type)
     case MSG_PONG:
     case MSG_ACCEPTED:
     case MSG_STATE:
+    case MSG_CALLS:
     case MSG_ENDED:
     case MSG_RECEIPT:
         return from == SIDE_RUNNER && c == CHANNEL_CONTROL;

@@ -1,5 +1,5 @@
 /* Where a chunked body ends (RFC 9112 7.1), byte by byte; of its options none is taken. */
-#include "runner/http_head.h"
+#include "common/http_head.h"
 
 #define SIZE_DIGITS_MAX 16
 #define SIZE_MAX_BYTES  (1ull << 40)

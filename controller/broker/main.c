@@ -18,8 +18,8 @@
 #include "common/file.h"
 #include "common/secret.h"
 #include "common/sha256.h"
-#include "controller/broker_confine.h"
-#include "controller/broker_tokens.h"
+#include "controller/broker/confine.h"
+#include "controller/broker/tokens.h"
 #include "controller/broker_wire.h"
 #include "proto/sshsig.h"
 
@@ -281,7 +281,7 @@ static void process_end(struct process *p)
     buf_wipe(&p->out);
 }
 
-int broker_main(const char *key_path)
+int broker_main(const char *key_path, const char *dir)
 {
     struct err err = ERR_INIT;
     struct process p = {0};

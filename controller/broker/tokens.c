@@ -1,6 +1,6 @@
 /* The store: blocks of slots, each block one piece of guarded memory, made when needed, so that a
  * broker with a few attempts locks a page or two. A dead slot is wiped at once and used again. */
-#include "controller/broker_tokens.h"
+#include "controller/broker/tokens.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* The head of one HTTP/1.x request from a jail, parsed strictly (RFC 9112): what two readers could
  * read differently is refused. Pure; nothing is copied, the head's bytes are the caller's. */
-#ifndef RUNNER_HTTP_HEAD_H
-#define RUNNER_HTTP_HEAD_H
+#ifndef COMMON_HTTP_HEAD_H
+#define COMMON_HTTP_HEAD_H
 
 #include <stdbool.h>
 #include <stddef.h>

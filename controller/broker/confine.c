@@ -1,6 +1,6 @@
 /* The list of system calls that signing and remembering tokens need, all others end the process.
  * The key is loaded before; from then on there is nothing to open. */
-#include "controller/broker_confine.h"
+#include "controller/broker/confine.h"
 
 #include <errno.h>
 #include <linux/landlock.h>

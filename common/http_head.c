@@ -1,5 +1,5 @@
 /* One reader of HTTP request heads that takes nothing which another reader could take otherwise. */
-#include "runner/http_head.h"
+#include "common/http_head.h"
 
 #include <string.h>
 #include <strings.h>

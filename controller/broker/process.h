@@ -1,0 +1,43 @@
+/* The broker process as its files see it. One owner: struct process, on broker_main()'s stack. */
+#ifndef CONTROLLER_BROKER_PROCESS_H
+#define CONTROLLER_BROKER_PROCESS_H
+
+#include <uv.h>
+
+#include "controller/broker/http_client.h"
+#include "controller/broker/ledger.h"
+#include "controller/broker/secrets.h"
+#include "controller/broker_wire.h"
+
+struct door;
+struct model_calls; /* what model_call.c keeps an attempt: repeats, marks said */
+struct forge_queue; /* forge_queue.c: minted tokens and their revocation */
+struct needles;     /* controller/redact.h */
+
+struct process {
+    uv_loop_t loop;
+    uv_pipe_t engine; /* ipc: descriptors of calls come with their frames */
+    int dirfd;        /* the broker's directory: providers.json, prices.json, secrets.json, *.db */
+    uint8_t *sec;     /* KEY_SEC_BYTES, guarded */
+    char iss[KEY_FPR_SIZE];
+    struct ledger *ledger;
+    struct secrets *secrets;
+    struct http_client *http;
+    struct door *doors; /* list */
+    struct model_calls *calls;
+    struct forge_queue *forge;
+    struct needles *needles;
+    struct buf in;
+};
+
+/* To the engine, unasked. */
+/* A line for the attempt's log: "budget: 80 % of $2.50 spent". */
+void process_note(struct process *p, const char *attempt, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Everything of the attempt is refused from now on (recorded in the ledger), and after a grace period the
+ * engine ends it as `refused: reason`. The first one counts. */
+void process_stop(struct process *p, const char *attempt, const char *reason);
+/* A repository token for a running attempt, sealed to its runner. */
+void process_repo_token(struct process *p, const char *attempt, const char *sealed_b64);
+
+#endif
