@@ -368,12 +368,18 @@ static cJSON *parse(const void *bytes, size_t len)
 int json_decode(const struct json_shape *shape, const void *bytes, size_t len, void *out,
                 struct err *err)
 {
+    return json_decode_within(shape, bytes, len, &json_bounds_usual, out, err);
+}
+
+int json_decode_within(const struct json_shape *shape, const void *bytes, size_t len,
+                       const struct json_bounds *bounds, void *out, struct err *err)
+{
     struct json_path at = {.err = err};
     cJSON *tree;
     int rc;
 
     memset(out, 0, shape->size);
-    rc = json_scan(bytes, len, !shape_open(shape), err);
+    rc = json_scan(bytes, len, bounds, !shape_open(shape), err);
     if (rc < 0)
         return rc;
     tree = parse(bytes, len);

@@ -50,7 +50,8 @@ struct json_field {
     size_t offset, size;
     const char *const *names;
     const struct json_shape *shape;
-    size_t max; /* JSON_STRS: bytes of one string (0: JSON_STR_MAX); JSON_LIST: elements (0: all) */
+    size_t
+        max; /* JSON_STRS: bytes of one string (0: JSON_STR_MAX); JSON_LIST: elements (0: JSON_ITEMS_MAX) */
 };
 
 /* `fields` ends with a row whose name is NULL. `size` is sizeof the C struct. */
@@ -117,11 +118,21 @@ int json_decode(const struct json_shape *shape, const void *bytes, size_t len, v
 /* Appends compact JSON, keys in table order. Fails only when `to` is full or a member cannot be
  * written as its kind (invalid UTF-8, control bytes, over a bound); then nothing was appended. */
 int json_encode(const struct json_shape *shape, const void *in, struct buf *to, struct err *err);
+/* What one document may be, where the usual JSON_BYTES_MAX and JSON_ITEMS_MAX are too little: tables of
+ * the operator's, bodies of model calls. Depth stays JSON_DEPTH_MAX. */
+struct json_bounds {
+    size_t bytes;
+    size_t items; /* elements of one array, keys of one object */
+};
+int json_decode_within(const struct json_shape *shape, const void *bytes, size_t len,
+                       const struct json_bounds *bounds, void *out, struct err *err);
 /* Frees what a decode allocated inside `obj` (lists, strv) and zeroes the struct. */
 void json_release(const struct json_shape *shape, void *obj);
 
 /* Only the strict checks above, for documents read through other tables. 0 or -ERR_FAIL. */
 int json_check(const void *bytes, size_t len, struct err *err);
+int json_check_within(const void *bytes, size_t len, const struct json_bounds *bounds,
+                      struct err *err);
 /* Appends `text` as a JSON string literal with quotes; invalid UTF-8 becomes U+FFFD. What acts on a
  * terminal or cannot be seen is written as \uXXXX, so the literal may be shown as it is. */
 int json_quote(struct buf *to, const char *text, size_t len);

@@ -8,8 +8,10 @@
 
 #include "proto/json.h"
 
-/* json_check(), and with `integers_only` every number must be a plain integer ("-0" is not). */
-int json_scan(const void *bytes, size_t len, bool integers_only, struct err *err);
+/* json_check_within(), and with `integers_only` every number must be a plain integer ("-0" is not). */
+int json_scan(const void *bytes, size_t len, const struct json_bounds *bounds, bool integers_only,
+              struct err *err);
+extern const struct json_bounds json_bounds_usual;
 
 /* Where a walk over a document stands: "policy.limits.wall_ms". Too long a path is cut. */
 struct json_path {

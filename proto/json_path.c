@@ -72,5 +72,5 @@ size_t json_strs_max(const struct json_field *f)
 
 size_t json_items_max(const struct json_field *f)
 {
-    return f->kind == JSON_LIST && f->max > 0 && f->max < JSON_ITEMS_MAX ? f->max : JSON_ITEMS_MAX;
+    return f->kind == JSON_LIST && f->max > 0 ? f->max : JSON_ITEMS_MAX;
 }

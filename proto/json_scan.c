@@ -16,6 +16,7 @@ struct key {
 struct scan {
     const uint8_t *bytes;
     size_t at, len;
+    size_t items; /* that one container may have */
     unsigned depth;
     bool integers_only;
     struct buf text; /* every key so far, decoded: never more bytes than the input */
@@ -262,7 +263,7 @@ static int scan_items(struct scan *s, int close, int (*item)(struct scan *))
     for (size_t n = 1;; n++) {
         int rc;
 
-        if (n > JSON_ITEMS_MAX)
+        if (n > s->items)
             return fault(s, "too many elements");
         rc = item(s);
         if (rc < 0)
@@ -331,16 +332,23 @@ static int scan_value(struct scan *s)
     }
 }
 
-int json_scan(const void *bytes, size_t len, bool integers_only, struct err *err)
+const struct json_bounds json_bounds_usual = {.bytes = JSON_BYTES_MAX, .items = JSON_ITEMS_MAX};
+
+int json_scan(const void *bytes, size_t len, const struct json_bounds *bounds, bool integers_only,
+              struct err *err)
 {
-    struct scan s = {.bytes = bytes, .len = len, .integers_only = integers_only, .err = err};
+    struct scan s = {.bytes = bytes,
+                     .len = len,
+                     .items = bounds->items,
+                     .integers_only = integers_only,
+                     .err = err};
     int rc;
 
-    if (len > JSON_BYTES_MAX)
-        return err_set(err, ERR_FAIL, "document of %zu bytes is over the limit of %u", len,
-                       JSON_BYTES_MAX);
+    if (len > bounds->bytes)
+        return err_set(err, ERR_FAIL, "document of %zu bytes is over the limit of %zu", len,
+                       bounds->bytes);
     buf_init(&s.text, len);
-    buf_init(&s.keys, (size_t)JSON_DEPTH_MAX * JSON_ITEMS_MAX * sizeof(struct key));
+    buf_init(&s.keys, (size_t)JSON_DEPTH_MAX * bounds->items * sizeof(struct key));
     rc = scan_value(&s);
     if (rc == 0) {
         skip_space(&s);
@@ -354,5 +362,11 @@ int json_scan(const void *bytes, size_t len, bool integers_only, struct err *err
 
 int json_check(const void *bytes, size_t len, struct err *err)
 {
-    return json_scan(bytes, len, false, err);
+    return json_scan(bytes, len, &json_bounds_usual, false, err);
+}
+
+int json_check_within(const void *bytes, size_t len, const struct json_bounds *bounds,
+                      struct err *err)
+{
+    return json_scan(bytes, len, bounds, false, err);
 }

@@ -245,6 +245,35 @@ static void elements_and_bytes_are_bounded(void **state)
     buf_done(&b);
 }
 
+/* A caller's bounds replace the usual ones, both ways: larger documents pass, smaller limits hold. */
+static void bounds_are_the_callers(void **state)
+{
+    const struct json_bounds wide = {.bytes = 2u << 20, .items = 2 * JSON_ITEMS_MAX},
+                             narrow = {.bytes = 64, .items = 2};
+    struct err err = ERR_INIT;
+    struct inner in;
+    struct buf b;
+
+    buf_init(&b, 4u << 20);
+    buf_addc(&b, '[');
+    for (int i = 0; i < 2 * JSON_ITEMS_MAX; i++)
+        buf_adds(&b, i ? ",0.5" : "0.5");
+    buf_addf(&b, "%*s]", (int)JSON_BYTES_MAX, "");
+    assert_says(json_check(b.data, b.len, &err), "over the limit of 1048576");
+    assert_ok(json_check_within(b.data, b.len, &wide, &err));
+    b.data[b.len - 1] = ',';
+    buf_adds(&b, "0]");
+    assert_says(json_check_within(b.data, b.len, &wide, &err), "too many elements");
+    assert_says(json_check_within("[0,0,0]", 7, &narrow, &err), "too many elements");
+    buf_clear(&b);
+    buf_addf(&b, "{\"name\":\"n\",\"n\":\"1\"%*s}", (int)JSON_BYTES_MAX, "");
+    assert_ok(json_decode_within(&inner_shape, b.data, b.len, &wide, &in, &err));
+    assert_int_equal(in.n, 1);
+    assert_says(json_decode_within(&inner_shape, b.data, b.len, &narrow, &in, &err),
+                "over the limit");
+    buf_done(&b);
+}
+
 /* 1 MiB of objects with as many long, almost equal keys as fit: the shape that is quadratic for a
  * reader that compares every key with every other. CPU time, generous: a quadratic one takes
  * minutes. */
@@ -560,6 +589,7 @@ int main(void)
         cmocka_unit_test(scanner_accepts),
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(elements_and_bytes_are_bounded),
+        cmocka_unit_test(bounds_are_the_callers),
         cmocka_unit_test(duplicate_search_is_not_quadratic),
         cmocka_unit_test(members_are_strict),
         cmocka_unit_test(a_missing_key_is_named),
