@@ -63,15 +63,19 @@ bool provider_name_valid(const char *name)
            strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == n;
 }
 
-/* Names of models and tools as providers write them: printable, no blanks, no quotes. */
+bool model_name_valid(const char *name)
+{
+    return name[0] && !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                         "0123456789._-:/@+")];
+}
+
 static int check_names(const char *key, const struct strv *names, struct err *err)
 {
     if (names->n > SPEND_NAMES_MAX)
         return err_set(err, ERR_USAGE, "%s: more than %d", key, SPEND_NAMES_MAX);
     for (size_t i = 0; i < names->n; i++) {
         const char *s = names->v[i];
-        if (!s[0] || s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                 "._-:/@+")])
+        if (!model_name_valid(s))
             return err_set(err, ERR_USAGE, "%s: '%.64s' is not a name", key, s);
     }
     return 0;

@@ -47,6 +47,8 @@ void spend_done(struct spend *s);
 bool spend_same(const struct spend *a, const struct spend *b);
 /* [a-z0-9][a-z0-9._-]{0,63} */
 bool provider_name_valid(const char *name);
+/* As providers write names of models and tools: printable, no blanks, no quotes. */
+bool model_name_valid(const char *name);
 
 /* "2.50" or "2" or "0.000001": dollars with at most 6 decimals. -ERR_USAGE, saying what is wrong. */
 int usd_parse(const char *text, uint64_t *ret_micros, struct err *err);

@@ -10,6 +10,11 @@
 
 #include "proto/spend.h"
 
+#define PROVIDERS_MAX          64
+#define PROVIDER_DAY_USD       20000000u /* of one that is known, unless its operator says */
+#define PROVIDER_DAY_CALLS     5000u
+#define PROVIDER_DAY_CALLS_MAX 1000000000u
+
 enum provider_auth {
     AUTH_BEARER,    /* Authorization: Bearer KEY */
     AUTH_X_API_KEY, /* x-api-key: KEY, and anthropic-version as the agent said */
@@ -19,7 +24,8 @@ extern const char *const provider_auth_names[AUTH_COUNT + 1]; /* "bearer" "x-api
 
 struct provider {
     char name[PROVIDER_NAME_SIZE];
-    char base_url[513]; /* https://HOST[:PORT][/PREFIX]; http only towards loopback */
+    char base_url[513]; /* https://HOST[:PORT][/PREFIX], before "/v1/..."; http only towards
+                            loopback */
     char secret[65];    /* name of the secret that is its key (controller/broker/secrets.h) */
     int auth;           /* enum provider_auth */
     unsigned dialects;  /* 1u << enum dialect_id: those it is called in */
@@ -32,7 +38,7 @@ struct providers {
     struct json_list list; /* struct provider */
 };
 
-extern const struct json_shape providers_shape;
+extern const struct json_shape provider_shape, providers_shape;
 
 /* What the operator gets without saying: "openai", "anthropic" (base_url, auth, dialects); day limits
  * 20 USD and 5000 calls. False: not a known name. */

@@ -1,0 +1,377 @@
+/* Reading LiteLLM's public table of prices: an object of models, each an object of many members of which
+ * a dozen matter here. Its prices are decimal fractions of a dollar a token; they are read digit by digit
+ * and never become floating point. */
+#include "controller/broker/price.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ENTRIES_MAX  65536
+#define MEMBER_SIZE  128 /* longer names are none of ours */
+#define DOLLAR_POWER 12  /* a dollar a token is 10^12 micro-dollars a million tokens */
+
+/* ---- decimals ---- */
+
+struct decimal {
+    unsigned __int128 digits;
+    int power; /* of ten */
+};
+
+static bool take_digit(struct decimal *d, char c)
+{
+    if (d->digits > (~(unsigned __int128)0 - 9) / 10)
+        return false;
+    d->digits = d->digits * 10 + (unsigned)(c - '0');
+    return true;
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* What follows 'e': "-06". */
+static bool take_exponent(const char *p, const char *end, struct decimal *d)
+{
+    int sign = 1, value = 0;
+    if (p < end && (*p == '-' || *p == '+'))
+        sign = *p++ == '-' ? -1 : 1;
+    if (p == end)
+        return false;
+    for (; p < end; p++) {
+        if (!is_digit(*p) || value > 10000)
+            return false;
+        value = value * 10 + (*p - '0');
+    }
+    d->power += sign * value;
+    return true;
+}
+
+static bool take_decimal(const char *p, size_t n, struct decimal *d)
+{
+    const char *end = p + n, *point = NULL;
+    bool any = false;
+    *d = (struct decimal){0};
+    for (; p < end && (is_digit(*p) || (*p == '.' && !point)); p++) {
+        if (*p == '.') {
+            point = p;
+            continue;
+        }
+        if (!take_digit(d, *p))
+            return false;
+        any = true;
+        d->power -= point != NULL;
+    }
+    if (!any || p == end)
+        return any;
+    return (*p == 'e' || *p == 'E') && take_exponent(p + 1, end, d);
+}
+
+bool rate_of_decimal(const char *text, size_t n, uint64_t *ret)
+{
+    struct decimal d;
+    bool rest = false; /* something was cut off below: round up */
+    if (!take_decimal(text, n, &d))
+        return false;
+    for (d.power += DOLLAR_POWER; d.power > 0 && d.digits > 0; d.power--) {
+        if (d.digits > RATE_MAX)
+            return false;
+        d.digits *= 10;
+    }
+    for (; d.power < 0 && d.digits > 0; d.power++) {
+        rest |= d.digits % 10 != 0;
+        d.digits /= 10;
+    }
+    d.digits += rest;
+    if (d.digits > RATE_MAX)
+        return false;
+    *ret = (uint64_t)d.digits;
+    return true;
+}
+
+/* ---- a walk over text that json_check_within has passed: its grammar is not checked again ---- */
+
+struct walk {
+    const char *p, *end;
+};
+
+struct span {
+    const char *p;
+    size_t n;
+};
+
+static void skip_space(struct walk *w)
+{
+    while (w->p < w->end && strchr(" \t\r\n", *w->p))
+        w->p++;
+}
+
+/* On a quote. The span is what stands between the quotes, escapes as they are. */
+static struct span take_string(struct walk *w)
+{
+    struct span s = {.p = ++w->p};
+    while (w->p < w->end && *w->p != '"')
+        w->p += *w->p == '\\' && w->end - w->p > 1 ? 2 : 1;
+    s.n = (size_t)(w->p - s.p);
+    if (w->p < w->end)
+        w->p++;
+    return s;
+}
+
+/* Any value, strings with their quotes. */
+static struct span take_value(struct walk *w)
+{
+    unsigned depth = 0;
+    skip_space(w);
+    struct span s = {.p = w->p};
+    do {
+        if (w->p == w->end)
+            break;
+        if (*w->p == '"') {
+            take_string(w);
+        } else if (strchr("{[", *w->p)) {
+            depth++;
+            w->p++;
+        } else if (strchr("}]", *w->p)) {
+            depth--;
+            w->p++;
+        } else if (depth > 0) {
+            w->p++;
+        } else {
+            while (w->p < w->end && !strchr(",}] \t\r\n", *w->p))
+                w->p++;
+        }
+    } while (depth > 0);
+    s.n = (size_t)(w->p - s.p);
+    return s;
+}
+
+/* The next member of an object: false at its end. The cursor stands behind '{' or behind a member. */
+static bool take_member(struct walk *w, struct span *name, struct span *value)
+{
+    skip_space(w);
+    if (w->p < w->end && *w->p == ',') {
+        w->p++;
+        skip_space(w);
+    }
+    if (w->p == w->end || *w->p != '"')
+        return false;
+    *name = take_string(w);
+    skip_space(w);
+    if (w->p < w->end && *w->p == ':')
+        w->p++;
+    *value = take_value(w);
+    return true;
+}
+
+static bool span_is(const struct span *s, const char *text)
+{
+    return s->n == strlen(text) && memcmp(s->p, text, s->n) == 0;
+}
+
+/* ---- one model ---- */
+
+enum rate { INPUT, OUTPUT, CACHE_READ, CACHE_WRITE, CACHE_WRITE_1H, REASONING, RATES };
+
+static const char *const rate_names[RATES] = {
+    "input_cost_per_token",
+    "output_cost_per_token",
+    "cache_read_input_token_cost",
+    "cache_creation_input_token_cost",
+    "cache_creation_input_token_cost_above_1hr",
+    "output_cost_per_reasoning_token",
+};
+
+/* Ways to be billed that tokens do not tell. */
+static const char *const unsayable[] = {"tiered_pricing", "input_cost_per_request",
+                                        "output_cost_per_request", "cost_per_request"};
+
+struct step { /* the model's base prices, or those above a number of tokens */
+    uint64_t above;
+    uint64_t rates[RATES];
+    unsigned have; /* 1u << enum rate */
+};
+
+struct entry {
+    struct step steps[1 + PRICE_TIERS_MAX]; /* [0]: base */
+    size_t nsteps;
+    bool provider, mode, bad;
+    bool cache_write_as_input; /* the provider bills no writes to its cache */
+};
+
+/* "_above_200k_tokens" is 200000; "" is 0. */
+static bool above_of(const char *suffix, uint64_t *ret)
+{
+    static const char head[] = "_above_", tail[] = "k_tokens";
+    uint64_t k = 0;
+    *ret = 0;
+    if (!suffix[0])
+        return true;
+    if (strncmp(suffix, head, sizeof head - 1) != 0)
+        return false;
+    const char *p = suffix + sizeof head - 1;
+    for (; is_digit(*p) && k < 1000000; p++)
+        k = k * 10 + (uint64_t)(*p - '0');
+    *ret = k * 1000;
+    return k > 0 && strcmp(p, tail) == 0;
+}
+
+static struct step *step_at(struct entry *e, uint64_t above)
+{
+    for (size_t i = 0; i < e->nsteps; i++)
+        if (e->steps[i].above == above)
+            return &e->steps[i];
+    if (e->nsteps == 1 + PRICE_TIERS_MAX)
+        return NULL;
+    e->steps[e->nsteps] = (struct step){.above = above};
+    return &e->steps[e->nsteps++];
+}
+
+static void take_rate(struct entry *e, const char *name, const struct span *value)
+{
+    uint64_t above;
+    for (int i = 0; i < RATES; i++) {
+        size_t n = strlen(rate_names[i]);
+        if (strncmp(name, rate_names[i], n) != 0 || !above_of(name + n, &above))
+            continue;
+        if (span_is(value, "null"))
+            return;
+        struct step *s = step_at(e, above);
+        if (!s || !rate_of_decimal(value->p, value->n, &s->rates[i]))
+            e->bad = true;
+        else
+            s->have |= 1u << i;
+        return;
+    }
+}
+
+static void take_fact(struct entry *e, const char *provider, const struct span *name,
+                      const struct span *value)
+{
+    char text[MEMBER_SIZE], quoted[MEMBER_SIZE + 2];
+    if (name->n >= sizeof text)
+        return;
+    memcpy(text, name->p, name->n);
+    text[name->n] = 0;
+    if (strcmp(text, "litellm_provider") == 0) {
+        size_t n = value->n < sizeof quoted ? value->n : 0;
+        memcpy(quoted, value->p, n);
+        quoted[n] = 0;
+        e->provider = !provider || (n == strlen(provider) + 2 && quoted[0] == '"' &&
+                                    strncmp(quoted + 1, provider, n - 2) == 0);
+        e->cache_write_as_input = strcmp(quoted, "\"openai\"") == 0;
+    } else if (strcmp(text, "mode") == 0) {
+        e->mode = span_is(value, "\"chat\"") || span_is(value, "\"completion\"") ||
+                  span_is(value, "\"responses\"");
+    } else {
+        for (size_t i = 0; i < sizeof unsayable / sizeof unsayable[0]; i++)
+            if (strcmp(text, unsayable[i]) == 0 && !span_is(value, "null"))
+                e->bad = true;
+        take_rate(e, text, value);
+    }
+}
+
+static bool have(const struct step *s, enum rate r)
+{
+    return (s->have & 1u << r) != 0;
+}
+
+/* What a step does not say is as dear as the base says, or as it can be: rates_fill() of price.c. */
+static struct rates rates_of(const struct entry *e, const struct step *s)
+{
+    const struct step *base = &e->steps[0];
+    struct rates r = {
+        .input = have(s, INPUT) ? s->rates[INPUT] : base->rates[INPUT],
+        .output = have(s, OUTPUT) ? s->rates[OUTPUT] : base->rates[OUTPUT],
+        .cache_read = s->rates[CACHE_READ],
+        .cache_write = s->rates[CACHE_WRITE],
+        .cache_write_1h = s->rates[CACHE_WRITE_1H],
+    };
+    if (s->rates[REASONING] > r.output)
+        r.output = s->rates[REASONING];
+    if (e->cache_write_as_input && !have(s, CACHE_WRITE))
+        r.cache_write = r.cache_write_1h = r.input;
+    if (r.cache_write > 2 * r.input && !have(s, CACHE_WRITE_1H))
+        r.cache_write_1h = r.cache_write;
+    return r;
+}
+
+static int by_above(const void *a, const void *b)
+{
+    const struct step *x = a, *y = b;
+    return (x->above > y->above) - (x->above < y->above);
+}
+
+/* False: not one that prices.json can hold. */
+static bool price_of(struct entry *e, const struct span *name, struct price *to)
+{
+    const struct step *base = &e->steps[0];
+    *to = (struct price){0};
+    if (!e->provider || !e->mode || e->bad || !have(base, INPUT) || !have(base, OUTPUT) ||
+        name->n == 0 || name->n >= sizeof to->model)
+        return false;
+    memcpy(to->model, name->p, name->n);
+    qsort(e->steps, e->nsteps, sizeof e->steps[0], by_above);
+    to->rates = rates_of(e, base);
+    to->ntiers = e->nsteps - 1;
+    for (size_t i = 0; i < to->ntiers; i++)
+        to->tiers[i] = (struct price_tier){.above_tokens = e->steps[i + 1].above,
+                                           .rates = rates_of(e, &e->steps[i + 1])};
+    return model_name_valid(to->model) && (to->rates.input > 0 || to->rates.output > 0);
+}
+
+static bool take_model(const char *provider, const struct span *name, const struct span *value,
+                       struct price *to)
+{
+    struct walk w = {.p = value->p + 1, .end = value->p + value->n};
+    struct entry e = {.nsteps = 1};
+    struct span member, fact;
+    if (value->n == 0 || value->p[0] != '{')
+        return false;
+    while (take_member(&w, &member, &fact))
+        take_fact(&e, provider, &member, &fact);
+    return price_of(&e, name, to);
+}
+
+/* ---- the table ---- */
+
+static int take_table(const char *bytes, size_t len, const char *provider, struct price *to,
+                      size_t *ret_n, struct err *err)
+{
+    struct walk w = {.p = bytes, .end = bytes + len};
+    struct span name, value;
+    size_t n = 0;
+    skip_space(&w);
+    if (w.p == w.end || *w.p != '{')
+        return err_set(err, ERR_USAGE, "not a table of models: an object is expected");
+    w.p++;
+    while (take_member(&w, &name, &value)) {
+        if (n == PRICES_MODELS_MAX)
+            return err_set(err, ERR_USAGE, "more than %d models: choose a provider",
+                           PRICES_MODELS_MAX);
+        n += take_model(provider, &name, &value, &to[n]);
+    }
+    if (n == 0)
+        return err_set(err, ERR_USAGE, "no model with prices%s%.64s in it",
+                       provider ? " of provider " : "", provider ? provider : "");
+    *ret_n = n;
+    return 0;
+}
+
+int prices_from_litellm(const void *bytes, size_t len, const char *provider, const char *as_of,
+                        struct buf *to, size_t *ret_n, struct err *err)
+{
+    const struct json_bounds bounds = {.bytes = PRICES_BYTES_MAX, .items = ENTRIES_MAX};
+    struct err why = ERR_INIT;
+    if (json_check_within(bytes, len, &bounds, &why) < 0)
+        return err_set(err, ERR_USAGE, "%s", why.msg);
+    struct price *models = calloc(PRICES_MODELS_MAX + 1, sizeof *models);
+    if (!models)
+        return err_set(err, ERR_FAIL, "out of memory");
+    int rc = take_table(bytes, len, provider, models, ret_n, err);
+    if (rc == 0)
+        rc = prices_encode(as_of, "LiteLLM model_prices_and_context_window.json", models, *ret_n,
+                           to, err);
+    free(models);
+    return rc;
+}
