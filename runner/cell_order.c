@@ -55,6 +55,32 @@ static size_t append(struct cell_order *o, size_t at, const struct strv *list, u
     return at;
 }
 
+/* A file is two strings: its path, and its lines with a newline after each. */
+static size_t append_files(struct cell_order *o, size_t at, const struct json_list *files)
+{
+    const struct task_file *f = files->items;
+    for (size_t i = 0; i < files->n && at != SIZE_MAX; i++) {
+        size_t n = strlen(f[i].path) + 1;
+        if (n > DSSE_BYTES_MAX - at)
+            return SIZE_MAX;
+        memcpy(o->text + at, f[i].path, n);
+        at += n;
+        for (size_t k = 0; k < f[i].lines.n; k++) {
+            n = strlen(f[i].lines.v[k]);
+            if (n + 1 > DSSE_BYTES_MAX - at)
+                return SIZE_MAX;
+            memcpy(o->text + at, f[i].lines.v[k], n);
+            at += n;
+            o->text[at++] = '\n';
+        }
+        if (at == DSSE_BYTES_MAX)
+            return SIZE_MAX;
+        o->text[at++] = 0;
+    }
+    o->nfiles = (uint32_t)files->n;
+    return at;
+}
+
 static int write_ports(struct cell_order *o, const struct policy *policy, struct err *err)
 {
     static const uint16_t always[] = {80, 443};
@@ -78,8 +104,8 @@ int cell_order_write(const struct cell_order_page *p, const struct task *task,
                      const uint8_t token[static TASK_TOKEN_BYTES], struct err *err)
 {
     struct cell_order *o = p->order;
-    const struct strv *lists[] = {&task->setup, &task->command, &task->tests};
-    uint32_t *counts[] = {&o->nsetup, &o->ncommand, &o->ntests};
+    const struct strv *lists[] = {&task->setup, &task->command, &task->tests, &task->env};
+    uint32_t *counts[] = {&o->nsetup, &o->ncommand, &o->ntests, &o->nenv};
     size_t at = 0;
     memcpy(o->limits, task->policy.limits, sizeof o->limits);
     memcpy(o->id, task->id, sizeof o->id);
@@ -88,8 +114,10 @@ int cell_order_write(const struct cell_order_page *p, const struct task *task,
     memcpy(o->token, token, sizeof o->token);
     for (size_t i = 0; i < sizeof lists / sizeof *lists && at != SIZE_MAX; i++)
         at = lists[i]->n <= CELL_ORDER_ARGS_MAX ? append(o, at, lists[i], counts[i]) : SIZE_MAX;
+    if (at != SIZE_MAX)
+        at = append_files(o, at, &task->files);
     if (at == SIZE_MAX)
-        return err_set(err, ERR_REFUSED, "the task's commands are too long");
+        return err_set(err, ERR_REFUSED, "the task's commands and files are too long");
     return write_ports(o, &task->policy, err);
 }
 
@@ -98,7 +126,8 @@ void cell_order_page_done(struct cell_order_page *p)
     if (p->order) {
         /* What was written lies at the front; the rest was never touched, and shall not be now. */
         size_t used = offsetof(struct cell_order, text);
-        uint32_t n = p->order->nsetup + p->order->ncommand + p->order->ntests;
+        uint32_t n = p->order->nsetup + p->order->ncommand + p->order->ntests + p->order->nenv +
+                     2 * p->order->nfiles;
         while (n-- > 0)
             used += strlen((char *)p->order + used) + 1;
         sodium_memzero(p->order, used);

@@ -19,8 +19,10 @@ struct cell_order {
     char id[ID_SIZE], root[TASK_OID_SIZE], branch[TASK_BRANCH_SIZE];
     uint8_t token[TASK_TOKEN_BYTES];
     uint16_t ports[EGRESS_PORTS_MAX]; /* as egress_ports() gives them */
-    uint32_t nports, nsetup, ncommand, ntests;
-    char text[]; /* setup, command and tests, each string with its NUL */
+    uint32_t nports, nsetup, ncommand, ntests, nenv, nfiles;
+    /* setup, command, tests, env, then of each file its path and its text; each string with its NUL.
+     * The token's mark still stands where it stood. */
+    char text[];
 };
 
 /* The warden's end. */
@@ -39,8 +41,7 @@ void cell_order_page_done(struct cell_order_page *p);
 
 /* The readers' end: mapped for good, readable only. NULL with `err`. */
 const struct cell_order *cell_order_map(int fd, struct err *err);
-/* Pointers to `n` of the strings, beginning with number `from` (setup first, then the command, then the
- * tests), and a NULL after them. They live as long as the mapping. */
+/* Pointers to `n` of the strings, beginning with number `from` (in the order above), and a NULL after them. They live as long as the mapping. */
 void cell_order_strings(const struct cell_order *o, uint32_t from, uint32_t n,
                         char *out[static CELL_ORDER_ARGS_MAX + 1]);
 

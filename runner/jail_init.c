@@ -20,65 +20,11 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "proto/result.h"
+#include "runner/job_env.h"
+#include "runner/job_files.h"
 
 #define EXIT_CANNOT_RUN 127
-#define ENV_MAX         32
-#define PROXY           "http://127.0.0.1:3128" /* GATE_PROXY_PORT */
-#define CACHE           "/home/agent/.cache"
-#define TOKEN_DIGITS    (2 * TASK_TOKEN_BYTES)
-
-struct environment {
-    char id[sizeof "CREEL_TASK_ID=" + ID_SIZE];
-    char token[sizeof "CREEL_TASK_TOKEN=" + TOKEN_DIGITS];
-    char *vars[ENV_MAX];
-};
-
-/* The environment is an allow-list. Only setup and the command get the token: tests judge the work,
- * and what they print is kept. */
-static void make_environment(const struct jail_spec *spec, bool with_token, struct environment *env)
-{
-    static const char *const fixed[] = {
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME=/home/agent",
-        "USER=agent",
-        "LANG=C.UTF-8",
-        "TERM=dumb",
-        "CI=1",
-        "GIT_TERMINAL_PROMPT=0",
-        "http_proxy=" PROXY,
-        "https_proxy=" PROXY,
-        "all_proxy=" PROXY,
-        "HTTP_PROXY=" PROXY,
-        "HTTPS_PROXY=" PROXY,
-        "ALL_PROXY=" PROXY,
-        "NO_PROXY=localhost,127.0.0.1",
-        "no_proxy=localhost,127.0.0.1",
-        /* The leak check of address sanitizers traces its own process, which is denied in here, and then
-         * fails the program. All other checks work. */
-        "LSAN_OPTIONS=detect_leaks=0",
-        /* Downloads of package managers that do not go to ~/.cache by themselves. */
-        "npm_config_cache=" CACHE "/npm",
-        "GOMODCACHE=" CACHE "/go-mod",
-        "CARGO_HOME=" CACHE "/cargo",
-        "GRADLE_USER_HOME=" CACHE "/gradle",
-    };
-    size_t n = 0;
-    for (; n < sizeof fixed / sizeof *fixed; n++)
-        env->vars[n] = (char *)(uintptr_t)fixed[n];
-    snprintf(env->id, sizeof env->id, "CREEL_TASK_ID=%s", spec->order->id);
-    env->vars[n++] = env->id;
-    if (with_token) {
-        static const char digits[] = "0123456789abcdef";
-        size_t at = (size_t)snprintf(env->token, sizeof env->token, "CREEL_TASK_TOKEN=");
-        for (size_t i = 0; i < TASK_TOKEN_BYTES; i++) {
-            env->token[at++] = digits[spec->order->token[i] >> 4];
-            env->token[at++] = digits[spec->order->token[i] & 15];
-        }
-        env->token[at] = 0;
-        env->vars[n++] = env->token;
-    }
-    env->vars[n] = NULL;
-}
+#define HOME            "/home/agent"
 
 static void __attribute__((noreturn)) cannot_run(const char *what)
 {
@@ -111,7 +57,7 @@ static void __attribute__((noreturn)) exec_program(char *const *argv)
 
 /* In the child: the tree tool, by the descriptor that the warden opened on the host. */
 static void __attribute__((noreturn))
-exec_tool(int tool, char *const *argv, const struct environment *env)
+exec_tool(int tool, char *const *argv, const struct job_env *env)
 {
     signal(SIGPIPE, SIG_DFL);
     setsid();
@@ -147,7 +93,7 @@ static void kill_rest(void)
 }
 
 static bool run_step(int status, enum step_kind kind, uint32_t index, char *const *argv,
-                     struct environment *env)
+                     struct job_env *env)
 {
     struct warden_step step = {.kind = kind, .index = index};
     uint64_t began = clock_mono_us();
@@ -172,38 +118,69 @@ static bool run_step(int status, enum step_kind kind, uint32_t index, char *cons
 }
 
 static bool run_line(int status, enum step_kind kind, uint32_t index, char *line,
-                     struct environment *env)
+                     struct job_env *env)
 {
     char *argv[] = {(char[]){"/bin/sh"}, (char[]){"-c"}, line, NULL};
     return run_step(status, kind, index, argv, env);
 }
 
-/* Setup, command, tests. A failed setup line ends the run; a failed command does not: the operator
- * wants to see the tests. */
-static int run_task(const struct jail_spec *spec, int status)
+static int place_files(const struct cell_order *order, struct err *err)
 {
-    const struct cell_order *order = spec->order;
+    if (order->nfiles == 0)
+        return 0;
+    int home = open(HOME, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int rc = home < 0 ? err_errno(err, ERR_FAIL, "the home cannot be opened")
+                      : job_files_place(home, order, err);
+    fd_close(&home);
+    return rc;
+}
+
+/* A failed setup line ends the run; a failed command does not: the operator wants to see the tests. */
+static int run_steps(const struct cell_order *order, int status, struct job_env *env,
+                     struct job_env *test_env)
+{
     char *strings[CELL_ORDER_ARGS_MAX + 1];
-    struct environment env, test_env;
-    make_environment(spec, true, &env);
-    make_environment(spec, false, &test_env);
     cell_order_strings(order, 0, order->nsetup, strings);
     for (uint32_t i = 0; i < order->nsetup; i++)
-        if (!run_line(status, STEP_SETUP, i, strings[i], &env))
+        if (!run_line(status, STEP_SETUP, i, strings[i], env))
             return 1;
     cell_order_strings(order, order->nsetup, order->ncommand, strings);
-    run_step(status, STEP_COMMAND, 0, strings, &env);
+    run_step(status, STEP_COMMAND, 0, strings, env);
     cell_order_strings(order, order->nsetup + order->ncommand, order->ntests, strings);
     for (uint32_t i = 0; i < order->ntests; i++)
-        run_line(status, STEP_TEST, i, strings[i], &test_env);
+        run_line(status, STEP_TEST, i, strings[i], test_env);
     return 0;
+}
+
+static int failed(const struct err *err, struct jail_report *report)
+{
+    report->code = err->code;
+    snprintf(report->detail, sizeof report->detail, "%.300s", err->msg);
+    return EXIT_CANNOT_RUN;
+}
+
+/* The task's files, setup, command, tests. */
+static int run_task(const struct jail_spec *spec, int status, struct jail_report *report)
+{
+    struct err err = ERR_INIT;
+    struct job_env env = {0}, test_env = {0};
+    int rc = place_files(spec->order, &err);
+    if (rc == 0)
+        rc = job_env_make(spec->order, true, &env, &err);
+    if (rc == 0)
+        rc = job_env_make(spec->order, false, &test_env, &err);
+    rc = rc < 0 ? failed(&err, report) : run_steps(spec->order, status, &env, &test_env);
+    job_env_done(&env);
+    job_env_done(&test_env);
+    return rc;
 }
 
 static void run_tool_once(const struct jail_spec *spec, char *const *argv, int32_t *ret_exit,
                           int32_t *ret_signal)
 {
-    struct environment env;
-    make_environment(spec, false, &env);
+    struct job_env env;
+    struct err unused = ERR_INIT; /* without the job's own there is nothing in it that can fail */
+    job_env_make(spec->order, false, &env, &unused);
     pid_t pid = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork): as run_step */
     if (pid == 0)
         exec_tool(spec->tool, argv, &env); /* NOLINT(clang-analyzer-unix.Vfork) */
@@ -254,10 +231,7 @@ int jail_init(const struct jail_spec *spec, int status, struct jail_report *repo
     reset_signals();
     signal(SIGPIPE, SIG_IGN);
     wait_to_go(report);
-    if (jail_limit(spec, &err) < 0) {
-        report->code = err.code;
-        memcpy(report->detail, err.msg, sizeof report->detail - 1);
-        return EXIT_CANNOT_RUN;
-    }
-    return spec->phase == WARDEN_RUN ? run_task(spec, status) : run_tool(spec, report);
+    if (jail_limit(spec, &err) < 0)
+        return failed(&err, report);
+    return spec->phase == WARDEN_RUN ? run_task(spec, status, report) : run_tool(spec, report);
 }

@@ -2,9 +2,11 @@
 #include "tests/unit/jail_fixture.h"
 
 #include "runner/cache_mount.h"
+#include "runner/job_files.h"
 
 #include <ctype.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -69,6 +71,89 @@ static void environment(void **state)
     assert_int_equal(r.steps[3].kind, STEP_TEST);
     assert_int_equal(r.steps[3].exit, 3);
     ran_done(&r);
+}
+
+#define TOKEN64 "a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5"
+
+static void own_environment(void **state)
+{
+    struct jail_fixture *f = *state;
+    struct ran r;
+    NEED_JAIL(f);
+    strv_add(&f->task.env, "KEY=a" TASK_TOKEN_MARK "b" TASK_TOKEN_MARK);
+    strv_add(&f->task.env, "LANG=C");
+    strv_add(&f->task.env, "EMPTY=");
+    strv_add(&f->task.env, "KEY2=${CREEL_TASK_TOKE}");
+    strv_add(&f->task.setup, "echo setup $KEY");
+    strv_add(&f->task.tests, "echo test $KEY $LANG");
+    fixture_sh(f, "echo $KEY $KEY2; env | grep -c LANG=; echo $LANG ${EMPTY-unset}", &r);
+    assert_string_equal(buf_str(&r.out), "setup a" TOKEN64 "b" TOKEN64 "\n"
+                                         "a" TOKEN64 "b" TOKEN64 " ${CREEL_TASK_TOKE}\n"
+                                         "1\nC\ntest C.UTF-8\n");
+    ran_done(&r);
+}
+
+static void add_file(struct jail_fixture *f, const char *path, const char *line)
+{
+    struct task_file *file = json_list_push(&f->task.files, &task_file_shape);
+    assert_non_null(file);
+    snprintf(file->path, sizeof file->path, "%s", path);
+    if (line)
+        assert_int_equal(strv_add(&file->lines, line), 0);
+}
+
+static void files(void **state)
+{
+    struct jail_fixture *f = *state;
+    struct ran r;
+    NEED_JAIL(f);
+    add_file(f, ".a/b/c.toml", "key = \"" TASK_TOKEN_MARK "\"");
+    assert_int_equal(strv_add(&((struct task_file *)f->task.files.items)->lines, "two"), 0);
+    add_file(f, "plain", "x");
+    add_file(f, "empty", NULL);
+    /* There before setup; the tests see them too. */
+    strv_add(&f->task.setup,
+             "cd; cat .a/b/c.toml plain; stat -c '%a %U %n' .a/b .a/b/c.toml empty");
+    strv_add(&f->task.tests, "cat ~/plain");
+    fixture_sh(f, "echo more >>~/plain", &r);
+    assert_string_equal(buf_str(&r.out), "key = \"" TOKEN64 "\"\ntwo\nx\n"
+                                         "700 agent .a/b\n600 agent .a/b/c.toml\n"
+                                         "600 agent empty\nx\nmore\n");
+    ran_done(&r);
+}
+
+/* Whatever stands in the way of a file is not followed and not written over. */
+static void file_in_the_way(void **state)
+{
+    struct jail_fixture *f = *state;
+    char base[] = "/tmp/creel-files.XXXXXX";
+    static const char *const paths[] = {"link", "dir/x", "there"};
+    struct cell_order *o = calloc(1, sizeof *o + 256);
+    struct err err = ERR_INIT;
+    (void)f;
+    assert_non_null(mkdtemp(base));
+    int home = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(home >= 0 && o);
+    assert_int_equal(symlinkat("outside", home, "link"), 0);
+    assert_int_equal(mkdirat(home, "real", 0700), 0);
+    assert_int_equal(symlinkat("real", home, "dir"), 0);
+    close(openat(home, "there", O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    for (size_t i = 0; i < 3; i++) {
+        o->nfiles = 1;
+        memcpy(o->text, paths[i], strlen(paths[i]) + 1);
+        memcpy(o->text + strlen(paths[i]) + 1, "y\n", 3);
+        err = ERR_INIT;
+        assert_int_equal(job_files_place(home, o, &err), -ERR_FAIL);
+        assert_non_null(strstr(err.msg, paths[i]));
+    }
+    assert_int_equal(faccessat(home, "outside", F_OK, 0), -1);
+    assert_int_equal(faccessat(home, "real/x", F_OK, 0), -1);
+    memcpy(o->text, "ok/deep\0text\n", 14);
+    assert_ok(job_files_place(home, o, &err));
+    assert_int_equal(faccessat(home, "ok/deep", R_OK, 0), 0);
+    fd_close(&home);
+    free(o);
+    assert_ok(tree_remove(AT_FDCWD, base, &err));
 }
 
 static void steps(void **state)
@@ -585,6 +670,9 @@ int main(void)
         JAIL_TEST(identity),
         JAIL_TEST(descriptors),
         JAIL_TEST(environment),
+        JAIL_TEST(own_environment),
+        JAIL_TEST(files),
+        JAIL_TEST(file_in_the_way),
         JAIL_TEST(steps),
         JAIL_TEST(failed_setup),
         JAIL_TEST(bad_commands),
