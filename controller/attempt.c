@@ -342,8 +342,10 @@ static int fill_task(const struct attempt *a, struct task *t)
     memcpy(t->branch, row->branch, sizeof(t->branch));
     t->pack_bytes = row->pack_bytes;
     memcpy(t->pack_sha256, row->pack_sha256, sizeof(t->pack_sha256));
+    memcpy(t->agent, row->agent, sizeof(t->agent));
     return strv_copy(&t->setup, &row->setup) | strv_copy(&t->command, &row->command) |
-           strv_copy(&t->tests, &row->tests) | policy_copy(&t->policy, &row->policy);
+           strv_copy(&t->tests, &row->tests) | strv_copy(&t->env, &row->env) |
+           task_files_copy(&t->files, &row->files) | policy_copy(&t->policy, &row->policy);
 }
 
 static int keep_envelope(struct attempt *a, const struct buf *envelope, const struct buf *sshsig,

@@ -36,10 +36,11 @@ static void on_ready(void *arg, const struct msg_welcome *w, const char *host_ke
 
     l->out->welcome = *w;
     l->out->welcome.attempts = (struct json_list){0};
-    l->out->welcome.images = l->out->welcome.reach = (struct strv){0};
+    l->out->welcome.images = l->out->welcome.reach = l->out->welcome.tools = (struct strv){0};
     l->out->attempts = (unsigned)w->attempts.n;
     if (strv_copy(&l->out->welcome.images, &w->images) < 0 ||
-        strv_copy(&l->out->welcome.reach, &w->reach) < 0)
+        strv_copy(&l->out->welcome.reach, &w->reach) < 0 ||
+        strv_copy(&l->out->welcome.tools, &w->tools) < 0)
         err_set(&l->err, ERR_FAIL, "out of memory");
     else
         key_seen(l->out, host_key_line, &l->err);
@@ -97,6 +98,7 @@ void probe_done(struct probe *p)
 {
     strv_done(&p->welcome.images);
     strv_done(&p->welcome.reach);
+    strv_done(&p->welcome.tools);
 }
 
 static int part(char *to, size_t size, const char *from, size_t n, const char *what,

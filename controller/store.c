@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STORE_VERSION 2
+#define STORE_VERSION 3
 #define STORE_BUSY_MS 20000
 
 /* JSON columns hold what SQL never asks about. An attempt is one row: retries keep their history. A
@@ -62,8 +62,12 @@ static const char schema_2[] =
     " STRICT, WITHOUT ROWID;"
     "PRAGMA user_version = 2;";
 
+/* The tool layer that a host has for agents. */
+static const char schema_3[] = "ALTER TABLE hosts ADD COLUMN tools TEXT NOT NULL DEFAULT '';"
+                               "PRAGMA user_version = 3;";
+
 /* schemas[v] leads from version v to v + 1. */
-static const char *const schemas[STORE_VERSION] = {schema_1, schema_2};
+static const char *const schemas[STORE_VERSION] = {schema_1, schema_2, schema_3};
 
 int store_fail(struct store *s, const char *what, struct err *err)
 {

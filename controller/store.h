@@ -41,6 +41,7 @@ struct host_row {
     unsigned presets;                        /* 1u << enum egress_preset */
     char images[WELCOME_NAMES_MAX * 65 + 1]; /* names with a space after each */
     char reach[WELCOME_NAMES_MAX * 50 + 1];  /* likewise: networks that its gate may reach */
+    char tools[WELCOME_NAMES_MAX * 65 + 1];  /* likewise: programs of its tool layer */
     uint64_t fence;                          /* last one given out */
     uint64_t added, last_seen;               /* Unix seconds; 0 never */
 };
@@ -55,6 +56,10 @@ struct task_row {
     uint64_t pack_bytes;
     uint8_t pack_sha256[32];
     struct strv setup, command, tests;
+    char agent[TASK_AGENT_SIZE]; /* the profile's name; "" a plain command */
+    int events;                  /* enum agent_events: what its stdout is, for people */
+    struct strv env;             /* as struct task has them */
+    struct json_list files;
     struct policy policy;
     char cache[CACHE_NAME_SIZE]; /* the operator's name of its dependency cache; "" none */
     char host[HOST_NAME_SIZE];   /* wanted: "" = any */
@@ -87,10 +92,12 @@ int store_host_get(struct store *s, const char *name, struct host_row *out, stru
 int store_host_list(struct store *s, struct host_row **ret, size_t *ret_n,
                     struct err *err); /* free() */
 int store_host_remove(struct store *s, const char *name, struct err *err);
-/* Copies what a WELCOME said into a row: program .. reach. */
+/* Copies what a WELCOME said into a row: program .. tools. */
 void store_host_facts(const struct msg_welcome *w, struct host_row *h);
 /* Is there an image of that name, as its runner last said? */
 bool store_host_image(const struct host_row *h, const char *name);
+/* Likewise a program in its tool layer. */
+bool store_host_tool(const struct host_row *h, const char *name);
 /* Records what a WELCOME said (store_host_facts, last_seen), and with `pin` the runner key;
  * without it a runner key that differs from the pinned one is -ERR_TRUST and changes nothing. */
 int store_host_seen(struct store *s, const char *name, const struct msg_welcome *w, bool pin,

@@ -31,6 +31,7 @@ static const struct column host_columns[] = {
     COLUMN(struct host_row, UINT, presets),
     COLUMN(struct host_row, TEXT, images),
     COLUMN(struct host_row, TEXT, reach),
+    COLUMN(struct host_row, TEXT, tools),
     COLUMN(struct host_row, U64, added),
     COLUMN(struct host_row, U64, last_seen),
 };
@@ -220,16 +221,27 @@ void store_host_facts(const struct msg_welcome *w, struct host_row *h)
     h->presets = w->presets;
     names_fill(&w->images, h->images, sizeof(h->images));
     names_fill(&w->reach, h->reach, sizeof(h->reach));
+    names_fill(&w->tools, h->tools, sizeof(h->tools));
+}
+
+static bool names_have(const char *names, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (const char *at = names; *at; at += strcspn(at, " ") + 1)
+        if (strcspn(at, " ") == n && memcmp(at, name, n) == 0)
+            return true;
+    return false;
 }
 
 bool store_host_image(const struct host_row *h, const char *name)
 {
-    size_t n = strlen(name);
+    return names_have(h->images, name);
+}
 
-    for (const char *at = h->images; *at; at += strcspn(at, " ") + 1)
-        if (strcspn(at, " ") == n && memcmp(at, name, n) == 0)
-            return true;
-    return false;
+bool store_host_tool(const struct host_row *h, const char *name)
+{
+    return names_have(h->tools, name);
 }
 
 static int seen_update(struct store *s, const char *name, const struct msg_welcome *w,

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "controller/agent_profile.h"
 
 #define TASKS_MAX 1000000
 
@@ -42,11 +43,15 @@ static const struct column attempt_columns[] = {
 };
 #define ATTEMPT_COLUMNS (sizeof(attempt_columns) / sizeof(attempt_columns[0]))
 
-/* Column `work`: the three lists, as one JSON object. */
+/* Column `work`: what is to be run, as one JSON object. */
 static const struct json_field work_fields[] = {
     JSON_ROW(struct task_row, STRS, setup),
     JSON_ROW(struct task_row, STRS, command),
     JSON_ROW(struct task_row, STRS, tests),
+    JSON_ROW(struct task_row, TEXT, agent, .optional = true),
+    JSON_ROW(struct task_row, ENUM, events, .names = agent_events_names, .optional = true),
+    JSON_ROW(struct task_row, STRS, env, .optional = true),
+    JSON_ROW(struct task_row, LIST, files, .shape = &task_file_shape, .optional = true),
     JSON_END,
 };
 static const struct json_shape work_shape = {.size = sizeof(struct task_row),
@@ -57,6 +62,8 @@ void task_row_done(struct task_row *t)
     strv_done(&t->setup);
     strv_done(&t->command);
     strv_done(&t->tests);
+    strv_done(&t->env);
+    task_files_done(&t->files);
     policy_done(&t->policy);
 }
 

@@ -81,6 +81,8 @@ static int check_welcome(const struct msg *m, struct err *err)
         rc = check_names(&w->images, "images", err);
     if (rc == 0)
         rc = check_names(&w->reach, "reach", err);
+    if (rc == 0)
+        rc = check_names(&w->tools, "tools", err);
     for (size_t i = 0; rc == 0 && i < w->attempts.n; i++) {
         const struct msg_attempt *a = (const struct msg_attempt *)w->attempts.items + i;
         rc = check_attempt(a->attempt, err);
@@ -162,6 +164,7 @@ static const struct json_field welcome_fields[] = {
     JSON_ROW(struct msg_welcome, BITS, presets, .names = preset_names, .optional = true),
     JSON_ROW(struct msg_welcome, STRS, images, .max = IMAGE_NAME_MAX, .optional = true),
     JSON_ROW(struct msg_welcome, STRS, reach, .max = NETWORK_TEXT_MAX, .optional = true),
+    JSON_ROW(struct msg_welcome, STRS, tools, .max = IMAGE_NAME_MAX, .optional = true),
     JSON_ROW(struct msg_welcome, LIST, attempts, .shape = &attempt_shape),
     JSON_END,
 };

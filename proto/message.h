@@ -27,7 +27,7 @@
 #include "proto/state.h"
 
 #define PROTO_VERSION     1
-#define WELCOME_NAMES_MAX 64 /* images, reach: names in one list */
+#define WELCOME_NAMES_MAX 64 /* images, reach, tools: names in one list */
 
 enum channel {
     CHANNEL_CONTROL,
@@ -93,6 +93,8 @@ struct msg_welcome {
     struct strv images; /* names that a policy's `image` may have, at most WELCOME_NAMES_MAX */
     struct strv reach;  /* "10.0.0.0/8": private networks that the host's operator lets the gate
                                 * reach, at most WELCOME_NAMES_MAX */
+    struct strv
+        tools; /* programs of the tool layer that jails are given, at most WELCOME_NAMES_MAX */
     struct json_list attempts; /* struct msg_attempt */
 };
 

@@ -2,6 +2,7 @@
  * ever called on bytes whose signature held. */
 #include "proto/task.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 bool oid_valid(const char *oid)
@@ -132,6 +133,12 @@ static int check_files(const struct json_list *files, struct err *err)
     return 0;
 }
 
+int task_extras_check(const struct strv *env, const struct json_list *files, struct err *err)
+{
+    int rc = check_env(env, err);
+    return rc < 0 ? rc : check_files(files, err);
+}
+
 int task_check(const struct task *t, struct err *err)
 {
     int rc = check_names(t, err);
@@ -147,9 +154,7 @@ int task_check(const struct task *t, struct err *err)
     if (rc == 0)
         rc = check_lines("tests", &t->tests, err);
     if (rc == 0)
-        rc = check_env(&t->env, err);
-    if (rc == 0)
-        rc = check_files(&t->files, err);
+        rc = task_extras_check(&t->env, &t->files, err);
     if (rc == 0 && (rc = policy_check(&t->policy, err)) < 0)
         err_wrap(err, "policy");
     return rc;
@@ -172,6 +177,33 @@ int task_encode(const struct task *t, struct buf *to, struct err *err)
     int rc = task_check(t, err);
 
     return rc < 0 ? rc : json_encode(&task_shape, t, to, err);
+}
+
+int task_files_copy(struct json_list *to, const struct json_list *from)
+{
+    const struct task_file *f = from->items;
+    struct json_list made = {0};
+
+    for (size_t i = 0; i < from->n; i++) {
+        struct task_file *file = json_list_push(&made, &task_file_shape);
+        if (!file || strv_copy(&file->lines, &f[i].lines) < 0) {
+            task_files_done(&made);
+            return -1;
+        }
+        memcpy(file->path, f[i].path, sizeof(file->path));
+    }
+    *to = made;
+    return 0;
+}
+
+void task_files_done(struct json_list *files)
+{
+    struct task_file *f = files->items;
+
+    for (size_t i = 0; i < files->n; i++)
+        strv_done(&f[i].lines);
+    free(f);
+    *files = (struct json_list){0};
 }
 
 void task_done(struct task *t)

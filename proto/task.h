@@ -73,6 +73,11 @@ int task_decode(const void *bytes, size_t len, struct task *out, struct err *err
 int task_check(const struct task *t, struct err *err);
 int task_encode(const struct task *t, struct buf *to, struct err *err);
 void task_done(struct task *t);
+/* Lists of struct task_file. copy: -1 out of memory, `to` as it was; `to` is zeroed. */
+int task_files_copy(struct json_list *to, const struct json_list *from);
+void task_files_done(struct json_list *files);
+/* What task_check wants of env and files, for those who make them: -ERR_FAIL. */
+int task_extras_check(const struct strv *env, const struct json_list *files, struct err *err);
 /* True for 40 lower-case hex digits. */
 bool oid_valid(const char *oid);
 

@@ -19,6 +19,7 @@ struct runner_config {
     const char *disks; /* --disks DIR: encrypted disks of attempts; default: "disks" in state_dir */
     const char *caches; /* --caches DIR: dependency caches of trusted tasks; NULL: none are kept */
     const char *images; /* --images DIR: root file systems that a policy may name; NULL: none */
+    const char *tools;  /* --tools DIR: programs for tasks, mounted in every jail; NULL: none */
     unsigned slots;     /* --slots N: attempts at once, default 1 */
     struct strv reach;  /* --reach CIDR...: private networks that the egress gate may dial */
 };

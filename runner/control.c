@@ -13,6 +13,7 @@
 #include "proto/order.h"
 #include "runner/channels.h"
 #include "runner/images.h"
+#include "runner/tools.h"
 #include "runner/landlock.h"
 
 static void refuse_legal(struct stream *s, const char *attempt, enum refusal why,
@@ -69,9 +70,11 @@ static void say_welcome(struct serve *sv, struct stream *s)
     w->reach = sv->cfg->reach; /* borrowed */
     w->landlock_abi = landlock_abi();
     images_list(sv->cfg->images, &w->images);
+    tools_list(sv->cfg->tools, &w->tools);
     list_attempts(sv, &w->attempts);
     stream_send(s, &m);
     strv_done(&w->images);
+    strv_done(&w->tools);
     free(w->attempts.items);
 }
 

@@ -11,25 +11,9 @@
 #include <unistd.h>
 
 #include "common/file.h"
+#include "runner/provided.h"
 
 #define DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-
-/* NULL, or why others than the runner's own user could change what is in the directory. */
-static const char *others_may_write(int fd)
-{
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return "cannot be looked at";
-    if (st.st_uid != geteuid() && st.st_uid != 0)
-        return "belongs to another user";
-    return st.st_mode & 0022 ? "may be written by others" : NULL;
-}
-
-static bool name_valid(const char *name)
-{
-    return name[0] && name[0] != '.' && strlen(name) <= 64 &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == strlen(name);
-}
 
 static int by_name(const void *a, const void *b)
 {
@@ -39,7 +23,7 @@ static int by_name(const void *a, const void *b)
 static bool is_image(int dir, const char *name)
 {
     int fd = openat(dir, name, DIR_FLAGS);
-    bool is = fd >= 0 && !others_may_write(fd);
+    bool is = fd >= 0 && !provided_unsafe(fd);
     fd_close(&fd);
     return is;
 }
@@ -50,9 +34,9 @@ void images_list(const char *dir, struct strv *out)
     DIR *d = dir ? opendir(dir) : NULL;
     if (!d)
         return;
-    if (!others_may_write(dirfd(d)))
+    if (!provided_unsafe(dirfd(d)))
         while (out->n < IMAGES_MAX && (e = readdir(d)))
-            if (name_valid(e->d_name) && is_image(dirfd(d), e->d_name) &&
+            if (provided_name_valid(e->d_name) && is_image(dirfd(d), e->d_name) &&
                 strv_add(out, e->d_name) < 0)
                 break;
     closedir(d);
@@ -81,12 +65,12 @@ int images_find(const char *dir, const char *name, char ret_path[static IMAGES_P
                 struct err *err)
 {
     const char *wrong = NULL;
-    int fd = -1, rc = 0, store = dir && name_valid(name) ? open(dir, DIR_FLAGS) : -1;
+    int fd = -1, rc = 0, store = dir && provided_name_valid(name) ? open(dir, DIR_FLAGS) : -1;
     if (store >= 0)
         fd = openat(store, name, DIR_FLAGS);
     if (fd < 0)
         rc = unknown(dir, name, err);
-    else if ((wrong = others_may_write(store)) || (wrong = others_may_write(fd)))
+    else if ((wrong = provided_unsafe(store)) || (wrong = provided_unsafe(fd)))
         rc = err_set(err, ERR_REFUSED, "image '%s': its directory %s", name, wrong);
     else if (snprintf(ret_path, IMAGES_PATH_MAX, "%s/%s", dir, name) >= IMAGES_PATH_MAX)
         rc = err_set(err, ERR_REFUSED, "image '%s': its path is too long", name);

@@ -35,7 +35,7 @@ static int build_tree(enum warden_phase phase, const struct jail_kind *kind, str
 {
     struct jail_op ops[JAIL_OPS_MAX];
     size_t n = jail_ops_phase(phase, kind, ops);
-    struct jail_roots at = {.source = {-1, -1, -1, -1, -1}};
+    struct jail_roots at = {.source = {-1, -1, -1, -1, -1, -1}};
     at.jail = open(jail_base_root(kind, phase), O_PATH | O_DIRECTORY | O_CLOEXEC);
     at.source[JAIL_DISK] = open(JAIL_DISK_PATH, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (jail_caches(kind))

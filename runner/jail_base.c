@@ -19,17 +19,17 @@
 #define DIR_FLAGS      (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define LAYERS_MAX     (2 * STAGE_PATH_MAX + 16)
 
-int jail_base_open(const struct jail_kind *kind, int *ret_fd, struct err *err)
+int jail_base_open(const char *what, const char *path, int *ret_fd, struct err *err)
 {
     const struct open_how how = {
         .flags = DIR_FLAGS,
         .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
     };
     *ret_fd = -1;
-    if (!kind->image)
+    if (!path)
         return 0;
-    *ret_fd = (int)syscall(SYS_openat2, AT_FDCWD, kind->image, &how, sizeof how);
-    return *ret_fd < 0 ? err_errno(err, ERR_FAIL, "the image %s cannot be opened", kind->image) : 0;
+    *ret_fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+    return *ret_fd < 0 ? err_errno(err, ERR_FAIL, "the %s %s cannot be opened", what, path) : 0;
 }
 
 const char *jail_base_root(const struct jail_kind *kind, enum warden_phase phase)
@@ -38,9 +38,10 @@ const char *jail_base_root(const struct jail_kind *kind, enum warden_phase phase
     return kind->image && phase == WARDEN_RUN ? "/image" : "/root";
 }
 
-static int apply_at(const char *path, const struct jail_op *ops, size_t n, struct err *err)
+static int apply_at(const char *path, const struct jail_op *ops, size_t n, int tools,
+                    struct err *err)
 {
-    struct jail_roots at = {.jail = -1, .source = {-1, -1, -1, -1, -1}};
+    struct jail_roots at = {.jail = -1, .source = {-1, -1, -1, -1, -1, tools}};
     int rc = 0;
     at.jail = open(path, DIR_FLAGS);
     at.source[JAIL_HOST] = open("/", DIR_FLAGS);
@@ -59,7 +60,7 @@ static int make_tree(const char *path, const struct jail_op *ops, size_t n, stru
     if (mkdir(path, 0755) < 0 ||
         sys_mount("root", path, "tmpfs", MS_NOSUID | MS_NODEV, JAIL_BASE_OPTS) < 0)
         return err_errno(err, ERR_FAIL, "the jail's root cannot be made");
-    return apply_at(path, ops, n, err);
+    return apply_at(path, ops, n, -1, err);
 }
 
 /* Attached for a moment: an overlay takes its layers from what is mounted. Mounts below the image are
@@ -97,15 +98,28 @@ static int make_image(const char *stage, int image, struct err *err)
         return err_errno(err, ERR_FAIL, "the image cannot be mounted under the jail's own files");
     if (sys_umount2(lower, MNT_DETACH) < 0 || sys_umount2(layer, MNT_DETACH) < 0)
         return err_errno(err, ERR_FAIL, "the image's layers cannot be detached");
-    return apply_at(root, ops, jail_ops_over(ops), err);
+    return apply_at(root, ops, jail_ops_over(ops), -1, err);
 }
 
-int jail_base_make(const char *stage, int image, struct err *err)
+static int add_tools(const char *stage, const char *tree, int tools, struct err *err)
+{
+    char root[STAGE_PATH_MAX];
+    snprintf(root, sizeof root, "%s/%s", stage, tree);
+    return apply_at(root, jail_op_tools(), 1, tools, err);
+}
+
+int jail_base_make(const char *stage, int image, int tools, struct err *err)
 {
     size_t n;
     char root[STAGE_PATH_MAX];
     const struct jail_op *ops = jail_ops_base(&n);
     snprintf(root, sizeof root, "%s/root", stage);
     int rc = make_tree(root, ops, n, err);
-    return rc == 0 && image >= 0 ? make_image(stage, image, err) : rc;
+    if (rc == 0 && tools >= 0)
+        rc = add_tools(stage, "root", tools, err);
+    if (rc == 0 && image >= 0)
+        rc = make_image(stage, image, err);
+    if (rc == 0 && image >= 0 && tools >= 0)
+        rc = add_tools(stage, "image", tools, err);
+    return rc;
 }

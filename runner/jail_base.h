@@ -12,13 +12,14 @@
 
 #define JAIL_BASE_OPTS "size=4m,nr_inodes=1024,mode=0755"
 
-/* What of a policy shapes a jail before its task is known. All false and NULL: the usual jail, which
- * can be made ahead. */
+/* What shapes a jail before its task is known: the policy, but for `tools`. All of that false and NULL:
+ * the usual jail, which can be made ahead. */
 struct jail_kind {
     bool nested;       /* room for a sandbox of the job's own */
     const char *image; /* absolute path of the image's root (images.h), or NULL */
     const char *cache; /* likewise of a dependency cache (caches.h) */
     const char *keep;  /* likewise of the directory where to keep one */
+    const char *tools; /* likewise of the operator's tools (tools.h), the same for every cell */
 };
 
 /* Does the run have a cache of the attempt's own at ~/.cache? */
@@ -27,12 +28,13 @@ static inline bool jail_caches(const struct jail_kind *kind)
     return kind->cache || kind->keep;
 }
 
-/* Opens the image, if there is one: a descriptor, -1 in *ret_fd when there is none. Before the keeper
- * gives up the user id that may enter the operator's directories, and before anything covers them. */
-int jail_base_open(const struct jail_kind *kind, int *ret_fd, struct err *err);
-/* Makes and mounts them at `stage`/root and, with `image` (as above), at `stage`/image. `stage` is an
- * empty tmpfs of the caller's. */
-int jail_base_make(const char *stage, int image, struct err *err);
+/* Opens a directory of the operator's (an image, the tools), no link on the way followed: a descriptor, -1
+ * in *ret_fd when `path` is NULL. Before the keeper gives up the user id that may enter it, and before
+ * anything covers it. `what` names it in the message. */
+int jail_base_open(const char *what, const char *path, int *ret_fd, struct err *err);
+/* Makes and mounts them at `stage`/root and, with `image`, at `stage`/image, both with `tools` (-1: none).
+ * `stage` is an empty tmpfs of the caller's. */
+int jail_base_make(const char *stage, int image, int tools, struct err *err);
 /* The one that a phase starts from, as a path below the stage. */
 const char *jail_base_root(const struct jail_kind *kind, enum warden_phase phase);
 

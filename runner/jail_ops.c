@@ -117,6 +117,9 @@ static const struct jail_op base_ops[] = {
     DIR("cache", 0755),
     DIR("keep", 0755),
     DIR("root", 0700),
+    DIR("opt", 0755),
+    DIR("opt/creel", 0755),
+    DIR("opt/creel/tools", 0755),
     {.kind = JAIL_ATTR, .to = "", .attr = RO},
 };
 
@@ -194,6 +197,9 @@ static const struct jail_op keep_ops[] = {
     FROM_STORE("keep", JAIL_KEEP, RW | MOUNT_ATTR_NOEXEC),
 };
 
+/* Of the host's operator, the same for all tasks: no task changes it or adds to it. */
+static const struct jail_op tools_op = FROM_STORE("opt/creel/tools", JAIL_TOOLS, RO);
+
 static const char *const checkout_writable[] = {"/base.git",   "/task", "/tmp",  "/var/tmp",
                                                 "/home/agent", "/dev",  "/proc", NULL};
 static const char *const run_writable[] = {"/task", "/tmp",  "/var/tmp", "/home/agent",
@@ -211,6 +217,11 @@ const struct jail_op *jail_ops_base(size_t *ret_n)
 {
     *ret_n = LEN(base_ops);
     return base_ops;
+}
+
+const struct jail_op *jail_op_tools(void)
+{
+    return &tools_op;
 }
 
 static bool is_node(const struct jail_op *op)

@@ -28,7 +28,15 @@ enum jail_op_kind {
 };
 
 /* JAIL_CACHE, JAIL_KEEP: cache_mount.h. */
-enum jail_source { JAIL_HOST, JAIL_DISK, JAIL_SELF, JAIL_CACHE, JAIL_KEEP, JAIL_SOURCE_COUNT };
+enum jail_source {
+    JAIL_HOST,
+    JAIL_DISK,
+    JAIL_SELF,
+    JAIL_CACHE,
+    JAIL_KEEP,
+    JAIL_TOOLS,
+    JAIL_SOURCE_COUNT,
+};
 
 struct jail_op {
     enum jail_op_kind kind;
@@ -55,6 +63,8 @@ const struct jail_op *jail_ops_base(size_t *ret_n);
  * devices themselves. */
 size_t jail_ops_layer(struct jail_op out[static JAIL_OPS_MAX]);
 size_t jail_ops_over(struct jail_op out[static JAIL_OPS_MAX]);
+/* Over either base, where the runner has tools. */
+const struct jail_op *jail_op_tools(void);
 /* The phase's list, in order, into `out`; returns how many. A nested run's has nothing over any part of
  * /proc: the kernel lets a user namespace mount a procfs only where it sees one that is whole. */
 size_t jail_ops_phase(enum warden_phase phase, const struct jail_kind *kind,

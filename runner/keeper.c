@@ -199,7 +199,7 @@ static int bring_proc(void)
 
 /* What comes from outside the room: opened before anything covers it, placed when it is there. */
 struct bringing {
-    int image, disk, cache, keep; /* or -1 */
+    int image, tools, disk, cache, keep; /* or -1 */
 };
 
 static int bring(const struct keeper_setup *s, const struct cell_msg *go, int *fds, size_t nfds,
@@ -213,7 +213,9 @@ static int bring(const struct keeper_setup *s, const struct cell_msg *go, int *f
         if (go->brings & (1u << i) && at < nfds)
             *given[i] = fds[at++];
     fds_close(fds + at, nfds - at);
-    rc = jail_base_open(kind, &b->image, err);
+    rc = jail_base_open("image", kind->image, &b->image, err);
+    if (rc == 0)
+        rc = jail_base_open("tools in", kind->tools, &b->tools, err);
     if (rc == 0 && kind->cache && b->cache < 0)
         rc = b->cache = cache_mount_open(kind->cache, false, 0, err);
     if (rc >= 0 && kind->keep && b->keep < 0)
@@ -229,7 +231,7 @@ static int make_room(const struct keeper_setup *s, const struct bringing *b, str
     if (sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
         sys_mount("room", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, ROOM_OPTS) < 0)
         return err_errno(err, ERR_FAIL, "the kernel lets this user mount nothing");
-    int rc = jail_base_make(STAGE, b->image, err);
+    int rc = jail_base_make(STAGE, b->image, b->tools, err);
     if (rc < 0)
         return rc;
     if (bring_proc() < 0 || mkdir(STAGE JAIL_DISK_PATH, 0700) < 0 || chdir(STAGE) < 0 ||
@@ -480,7 +482,7 @@ static int settle(struct keeper *k, struct err *err)
 {
     const struct keeper_setup *s = k->setup;
     struct cell_msg go;
-    struct bringing b = {-1, -1, -1, -1};
+    struct bringing b = {-1, -1, -1, -1, -1};
     int fds[FDPASS_MAX], null = open("/dev/null", O_RDWR | O_CLOEXEC);
     size_t nfds = 0;
     int order = s->order;
@@ -507,6 +509,7 @@ static int settle(struct keeper *k, struct err *err)
     if (rc == 0 && (k->room = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC)) < 0)
         rc = err_errno(err, ERR_FAIL, "the keeper cannot hold its mounts");
     fd_close(&b.image);
+    fd_close(&b.tools);
     fd_close(&b.disk);
     fd_close(&b.cache);
     fd_close(&b.keep);

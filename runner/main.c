@@ -29,6 +29,8 @@ static const struct opt serve_opts[] = {
      "where to keep dependency caches of trusted tasks; root's alone", NULL},
     {"images", 0, OPT_TEXT, offsetof(struct runner_config, images), "DIR",
      "unpacked root file systems that tasks may name (deploy/image makes them)", NULL},
+    {"tools", 0, OPT_TEXT, offsetof(struct runner_config, tools), "DIR",
+     "programs for tasks, read-only in every jail (deploy/tools makes the directory)", NULL},
     {"slots", 0, OPT_UINT, offsetof(struct runner_config, slots), "N", "attempts at once (1)",
      NULL},
     {"reach", 0, OPT_MANY, offsetof(struct runner_config, reach), "CIDR",

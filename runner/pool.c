@@ -16,7 +16,7 @@ static struct cell_setup setup_of(struct warden *w, const struct slot *slot,
 {
     return (struct cell_setup){
         .task = task,
-        .kind = {.nested = task->policy.nested_userns},
+        .kind = {.nested = task->policy.nested_userns, .tools = w->setup->tools},
         .token = token,
         .filter = &w->filter,
         .cgroups = &w->cgroups,

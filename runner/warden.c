@@ -16,6 +16,7 @@
 
 #include "common/file.h"
 #include "runner/fdpass.h"
+#include "runner/tools.h"
 #include "runner/warden_internal.h"
 
 _Static_assert(WARDEN_FDS_MAX == FDPASS_MAX, "one bound on descriptors");
@@ -79,6 +80,8 @@ static int load_setup(const struct runner_config *cfg, struct warden_setup *out,
         return err_errno(err, ERR_USAGE, "--images %s", cfg->images);
     if (cfg->caches && !(out->caches = realpath(cfg->caches, NULL)))
         return err_errno(err, ERR_USAGE, "--caches %s", cfg->caches);
+    if (cfg->tools && tools_check(cfg->tools, &out->tools, err) < 0)
+        return err_wrap(err, "--tools");
     struct caches caches;
     int looked = caches_open(&caches, out->caches, err);
     caches_done(&caches);

@@ -16,6 +16,7 @@ struct warden_setup {
     int tool;                    /* owned; the tree tool */
     char *images;                /* owned, absolute; or NULL */
     char *caches;                /* likewise */
+    char *tools;                 /* likewise */
     unsigned slots;
     char disks[4096]; /* where images are made; empty: nowhere */
 };

@@ -63,6 +63,8 @@ static void disks(const struct facts *f, const struct host_row *h)
              h->disk_images_why[0] ? h->disk_images_why : "its runner did not say why");
     if (h->images[0])
         fact(f, NULL, "images: %s", h->images);
+    if (h->tools[0])
+        fact(f, NULL, "tools for agents: %s", h->tools);
 }
 
 static void egress(const struct facts *f, const struct host_row *h)

@@ -61,6 +61,7 @@ void host_json(const struct host_row *h, struct buf *b)
     emit_close(b, ']');
     emit_names(b, "images", h->images);
     emit_names(b, "reach", h->reach);
+    emit_names(b, "tools", h->tools);
     emit_uint(b, "added", h->added);
     emit_uint(b, "last_seen", h->last_seen);
     emit_close(b, '}');

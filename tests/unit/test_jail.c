@@ -3,6 +3,7 @@
 
 #include "runner/cache_mount.h"
 #include "runner/job_files.h"
+#include "runner/tools.h"
 
 #include <ctype.h>
 #include <signal.h>
@@ -156,6 +157,57 @@ static void file_in_the_way(void **state)
     assert_ok(tree_remove(AT_FDCWD, base, &err));
 }
 
+static void put_program(const char *base, const char *name, mode_t mode)
+{
+    static const char text[] = "#!/bin/sh\necho tool \"$@\"\n";
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", base, name);
+    int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(fd >= 0 && write_all(fd, text, sizeof text - 1) == 0 && fchmod(fd, mode) == 0);
+    fd_close(&fd);
+}
+
+static void tools(void **state)
+{
+    struct jail_fixture *f = *state;
+    char base[] = "/tmp/creel-tools.XXXXXX", *path = NULL;
+    struct strv names = {0};
+    struct err err = ERR_INIT;
+    NEED_JAIL(f);
+    assert_non_null(mkdtemp(base));
+    int dir = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(dir >= 0 && fchmod(dir, 0755) == 0 && mkdirat(dir, "bin", 0755) == 0);
+    put_program(base, "bin/agent", 0755);
+    put_program(base, "bin/ls", 0755); /* the system's goes first */
+    put_program(base, "bin/secret", 0700);
+    put_program(base, "bin/Odd name", 0755);
+    assert_int_equal(symlinkat("agent", dir, "bin/linked"), 0);
+    tools_list(base, &names);
+    assert_int_equal(names.n, 3);
+    assert_string_equal(names.v[0], "agent");
+    assert_string_equal(names.v[1], "linked");
+    assert_string_equal(names.v[2], "ls");
+    strv_done(&names);
+
+    assert_ok(tools_check(base, &path, &err));
+    f->setup.kind.tools = path;
+    says(f, "agent x; linked y; ls -d /; touch /opt/creel/tools/bin/z 2>&1 | grep -c Read-only",
+         "tool x\ntool y\n/\n1\n");
+    says(f, "grep ' /opt/creel/tools ' /proc/self/mountinfo | grep -c 'ro,nosuid,nodev'", "1\n");
+    f->setup.kind.tools = NULL;
+    says(f, "agent x || ls /opt/creel/tools", "");
+    free(path);
+
+    /* What others can change is given to nobody. */
+    assert_int_equal(fchmod(dir, 0777), 0);
+    tools_list(base, &names);
+    assert_int_equal(names.n, 0);
+    assert_int_equal(tools_check(base, &path, &err), -ERR_USAGE);
+    assert_non_null(strstr(err.msg, "may be written by others"));
+    fd_close(&dir);
+    assert_ok(tree_remove(AT_FDCWD, base, &err));
+}
+
 static void steps(void **state)
 {
     struct jail_fixture *f = *state;
@@ -292,7 +344,7 @@ static void host_is_out_of_sight(void **state)
     struct ran r;
     NEED_JAIL(f);
     says(f, "for i in /*; do case $i in /lib*) ;; *) printf '%s ' $i ;; esac; done",
-         "/base.git /bin /cache /dev /etc /home /keep /out /proc /root /run /sbin /task /tmp /usr "
+         "/base.git /bin /cache /dev /etc /home /keep /opt /out /proc /root /run /sbin /task /tmp /usr "
          "/var ");
     says(f, "ls /run /home", "/home:\nagent\n\n/run:\n");
     /* Of the host's /etc nothing but what every program needs and nobody minds. */
@@ -673,6 +725,7 @@ int main(void)
         JAIL_TEST(own_environment),
         JAIL_TEST(files),
         JAIL_TEST(file_in_the_way),
+        JAIL_TEST(tools),
         JAIL_TEST(steps),
         JAIL_TEST(failed_setup),
         JAIL_TEST(bad_commands),

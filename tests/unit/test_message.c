@@ -35,6 +35,7 @@ static void sample_welcome(struct msg_welcome *w)
     w->presets = 1u << PRESET_NPM | 1u << PRESET_GITHUB;
     strv_add(&w->images, "debian-12");
     strv_add(&w->reach, "10.0.0.0/8");
+    strv_add(&w->tools, "codex");
 }
 
 static void sample_refused(struct msg_refused *r)
@@ -149,6 +150,7 @@ static void members_arrive(void **state)
     assert_int_equal(again.u.welcome.presets, 1u << PRESET_NPM | 1u << PRESET_GITHUB);
     assert_true(again.u.welcome.images.n == 1 && strv_has(&again.u.welcome.images, "debian-12"));
     assert_true(again.u.welcome.reach.n == 1 && strv_has(&again.u.welcome.reach, "10.0.0.0/8"));
+    assert_true(again.u.welcome.tools.n == 1 && strv_has(&again.u.welcome.tools, "codex"));
     msg_done(&m);
     msg_done(&again);
     buf_done(&b);

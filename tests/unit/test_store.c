@@ -11,6 +11,7 @@
 #include <sqlite3.h>
 
 #include "common/file.h"
+#include "controller/agent_profile.h"
 #include "controller/store.h"
 #include "tests/unit/doc_samples.h"
 
@@ -68,6 +69,7 @@ static void sample_host(struct host_row *h, const char *name)
     SET(h->disk_images_why, "x");
     SET(h->images, "debian-12 node ");
     SET(h->reach, "10.0.0.0/8 ");
+    SET(h->tools, "claude codex ");
     sample_bytes(h->runner_key, sizeof(h->runner_key), 9);
 }
 
@@ -87,6 +89,13 @@ static void row_make(struct task_row *t, const char *id)
     strv_add(&t->command, "-c");
     strv_add(&t->command, "echo 'it''s \"x\"'\n\texit 1");
     strv_add(&t->tests, "make check");
+    SET(t->agent, "codex");
+    t->events = AGENT_CODEX_JSON;
+    strv_add(&t->env, "A=b c");
+    struct task_file *file = json_list_push(&t->files, &task_file_shape);
+    SET(file->path, ".codex/config.toml");
+    strv_add(&file->lines, "[\"a\"]");
+    strv_add(&file->lines, "");
     sample_policy(&t->policy);
     SET(t->cache, "npm");
 }
@@ -192,8 +201,12 @@ static void what_hosts_tell_is_kept(void **state)
     }
     assert_int_equal(strv_add(&w.images, "last"), 0);
     assert_int_equal(strv_add(&w.reach, "not one word"), 0);
+    assert_int_equal(strv_add(&w.tools, "claude"), 0);
+    assert_int_equal(strv_add(&w.tools, "codex"), 0);
     assert_ok(store_host_seen(f->s, "box", &w, true, &err));
     assert_ok(store_host_get(f->s, "box", &h, &err));
+    assert_true(store_host_tool(&h, "codex") && store_host_tool(&h, "claude"));
+    assert_false(store_host_tool(&h, "code"));
     assert_false(h.disk_images);
     assert_string_equal(h.disk_images_why, "no loop devices");
     assert_int_equal(h.landlock_abi, 6);
@@ -204,6 +217,7 @@ static void what_hosts_tell_is_kept(void **state)
     assert_int_equal(strlen(h.reach), (WELCOME_NAMES_MAX - 1) * 9);
     strv_done(&w.images);
     strv_done(&w.reach);
+    strv_done(&w.tools);
 }
 
 #define DIGEST_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -291,6 +305,13 @@ static void tasks_come_back(void **state)
     same_list(&out.setup, &in.setup);
     same_list(&out.command, &in.command);
     same_list(&out.tests, &in.tests);
+    same_list(&out.env, &in.env);
+    assert_string_equal(out.agent, "codex");
+    assert_int_equal(out.events, AGENT_CODEX_JSON);
+    const struct task_file *fa = out.files.items, *fb = in.files.items;
+    assert_int_equal(out.files.n, 1);
+    assert_string_equal(fa->path, fb->path);
+    same_list(&fa->lines, &fb->lines);
     assert_true(policy_same(&out.policy, &in.policy));
     assert_string_equal(out.cache, "npm");
     assert_int_equal(out.state, TASK_QUEUED);
@@ -698,6 +719,7 @@ static void an_older_database_is_brought_up(void **state)
         assert_ok(store_open(path, false, &s, &err));
         assert_ok(store_host_get(s, "box", &h, &err));
         assert_string_equal(h.images, "");
+        assert_string_equal(h.tools, "");
         assert_ok(store_task_get(s, ID_A, &t, &err));
         policy_init(&defaults);
         defaults.limits[LIMIT_CPU] = 1500;
