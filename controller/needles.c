@@ -1,0 +1,273 @@
+/* The set: sorted by window, before it a map of bits that turns nearly every position away.
+ *
+ * The window's hash is a folded 64x64 bit product of the window with two secret words: not to be solved
+ * for the window as a polynomial could be, and one multiplication a position, each on its own, so that
+ * positions overlap in the processor. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <sodium.h>
+
+#include "controller/redact_internal.h"
+
+#define KEY_BYTES 32
+#define MAP_BITS  18
+
+struct needles {
+    uint8_t key[KEY_BYTES];
+    uint64_t k[2]; /* the window's, from the key */
+    size_t n, cap;
+    struct needle *v; /* by window, then the longest first */
+    uint64_t map[(1u << MAP_BITS) / 64];
+};
+
+static void set_key(struct needles *n)
+{
+    static const uint8_t what[] = "creel needle window";
+    crypto_generichash((uint8_t *)n->k, sizeof n->k, what, sizeof what, n->key, KEY_BYTES);
+}
+
+struct needles *needles_new(struct err *err)
+{
+    struct needles *n = calloc(1, sizeof *n);
+    if (!n) {
+        err_set(err, ERR_FAIL, "out of memory");
+        return NULL;
+    }
+    randombytes_buf(n->key, sizeof n->key);
+    set_key(n);
+    return n;
+}
+
+void needles_free(struct needles *n)
+{
+    if (!n)
+        return;
+    free(n->v);
+    sodium_memzero(n, sizeof *n);
+    free(n);
+}
+
+size_t needles_count(const struct needles *n)
+{
+    return n ? n->n : 0;
+}
+
+static inline uint32_t window_hash(const struct needles *n, const uint8_t *p)
+{
+    uint64_t a, b;
+    memcpy(&a, p, 8);
+    memcpy(&b, p + NEEDLE_WINDOW - 8, 8);
+    unsigned __int128 m = (unsigned __int128)(a ^ n->k[0]) * (b ^ n->k[1]);
+    return (uint32_t)m ^ (uint32_t)(m >> 64);
+}
+
+static inline bool in_map(const struct needles *n, uint32_t window)
+{
+    uint32_t at = window & ((1u << MAP_BITS) - 1);
+    return n->map[at / 64] >> (at % 64) & 1;
+}
+
+size_t needles_next(const struct needles *n, const uint8_t *bytes, size_t from, size_t to)
+{
+    for (; from < to; from++) {
+        if (in_map(n, window_hash(n, bytes + from)))
+            break;
+    }
+    return from;
+}
+
+static void whole_hash(const struct needles *n, const uint8_t *bytes, size_t len,
+                       uint8_t out[static 16])
+{
+    crypto_generichash(out, 16, bytes, len, n->key, KEY_BYTES);
+}
+
+/* The first needle that is not before (window, len). */
+static size_t lower(const struct needles *n, uint64_t window, int len)
+{
+    size_t a = 0, b = n->n;
+    while (a < b) {
+        size_t mid = a + (b - a) / 2;
+        const struct needle *v = &n->v[mid];
+        if (v->window < window || (v->window == window && v->len > len))
+            a = mid + 1;
+        else
+            b = mid;
+    }
+    return a;
+}
+
+const struct needle *needle_at(const struct needles *n, const uint8_t *bytes, size_t avail,
+                               bool *ret_open)
+{
+    uint32_t window = window_hash(n, bytes);
+    uint8_t whole[16];
+    size_t hashed = 0;
+    *ret_open = false;
+    for (size_t i = lower(n, window, NEEDLE_MAX); i < n->n && n->v[i].window == window; i++) {
+        size_t len = (size_t)n->v[i].len;
+        if (len > avail) {
+            *ret_open = true;
+            continue;
+        }
+        if (len != hashed)
+            whole_hash(n, bytes, hashed = len, whole);
+        if (sodium_memcmp(whole, n->v[i].whole, sizeof whole) == 0)
+            return &n->v[i];
+    }
+    return NULL;
+}
+
+static bool same(const struct needle *a, const struct needle *b)
+{
+    return a->window == b->window && a->len == b->len &&
+           memcmp(a->whole, b->whole, sizeof a->whole) == 0;
+}
+
+static int grow(struct needles *n, struct err *err)
+{
+    if (n->n >= NEEDLES_MAX)
+        return err_set(err, ERR_REFUSED, "more than %d needles: secrets of fewer lines, please",
+                       NEEDLES_MAX);
+    if (n->n < n->cap)
+        return 0;
+    size_t cap = n->cap ? 2 * n->cap : 64;
+    struct needle *v = realloc(n->v, cap * sizeof *v);
+    if (!v)
+        return err_set(err, ERR_FAIL, "out of memory");
+    n->v = v;
+    n->cap = cap;
+    return 0;
+}
+
+static int insert(struct needles *n, const struct needle *what, struct err *err)
+{
+    size_t at = lower(n, what->window, what->len);
+    for (size_t i = at; i < n->n && n->v[i].window == what->window; i++) {
+        if (same(&n->v[i], what))
+            return 0;
+    }
+    int rc = grow(n, err);
+    if (rc < 0)
+        return rc;
+    memmove(n->v + at + 1, n->v + at, (n->n - at) * sizeof *n->v);
+    n->v[at] = *what;
+    n->n++;
+    uint32_t bit = (uint32_t)what->window & ((1u << MAP_BITS) - 1);
+    n->map[bit / 64] |= 1ull << (bit % 64);
+    return 0;
+}
+
+/* It stands in logs, between brackets, and in the lines of a review. */
+static bool name_fits(const char *name)
+{
+    size_t len =
+        strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:@/-");
+    return len > 0 && name[len] == 0 && len < NEEDLE_NAME_SIZE;
+}
+
+struct addition {
+    struct needles *set;
+    const char *name;
+};
+
+static int add_form(void *arg, enum needle_form form, const uint8_t *bytes, size_t n,
+                    struct err *err)
+{
+    struct addition *a = arg;
+    struct needle what = {.window = window_hash(a->set, bytes), .len = (int)n};
+    (void)form;
+    whole_hash(a->set, bytes, n, what.whole);
+    memcpy(what.name, a->name, strlen(a->name));
+    return insert(a->set, &what, err);
+}
+
+int needles_add(struct needles *n, const char *name, const void *value, size_t len, struct err *err)
+{
+    struct addition a = {.set = n, .name = name};
+    if (!name_fits(name))
+        return err_set(err, ERR_USAGE, "a name for logs: letters, digits and ._:@/-, at most %d",
+                       NEEDLE_NAME_SIZE - 1);
+    return needle_forms_each(value, len, add_form, &a, err);
+}
+
+const char *needles_find(const struct needles *n, const void *bytes, size_t len, size_t *ret_at)
+{
+    size_t windows = len >= NEEDLE_WINDOW ? len - NEEDLE_WINDOW + 1 : 0;
+    bool open;
+    if (needles_count(n) == 0)
+        return NULL;
+    for (size_t i = 0; (i = needles_next(n, bytes, i, windows)) < windows; i++) {
+        const struct needle *v = needle_at(n, (const uint8_t *)bytes + i, len - i, &open);
+        if (v) {
+            *ret_at = i;
+            return v->name;
+        }
+    }
+    return NULL;
+}
+
+/* The set for another process. */
+
+struct wire_set {
+    uint8_t key[KEY_BYTES];
+    struct json_list needles; /* struct needle */
+};
+
+static const struct json_field needle_fields[] = {
+    JSON_ROW(struct needle, U64, window),
+    JSON_ROW(struct needle, INT, len),
+    JSON_ROW(struct needle, HEX, whole),
+    JSON_ROW(struct needle, TEXT, name),
+    JSON_END,
+};
+static const struct json_shape needle_shape = {sizeof(struct needle), needle_fields};
+
+static const struct json_field set_fields[] = {
+    JSON_ROW(struct wire_set, HEX, key),
+    JSON_ROW(struct wire_set, LIST, needles, .shape = &needle_shape, .max = NEEDLES_MAX),
+    JSON_END,
+};
+static const struct json_shape set_shape = {sizeof(struct wire_set), set_fields};
+
+int needles_encode(const struct needles *n, struct buf *to, struct err *err)
+{
+    struct wire_set w = {.needles = {.n = n->n, .items = n->v}};
+    memcpy(w.key, n->key, KEY_BYTES);
+    int rc = json_encode(&set_shape, &w, to, err);
+    sodium_memzero(&w, sizeof w);
+    return rc;
+}
+
+static int take_all(struct needles *n, const struct wire_set *w, struct err *err)
+{
+    const struct needle *v = w->needles.items;
+    int rc = 0;
+    memcpy(n->key, w->key, KEY_BYTES);
+    set_key(n);
+    for (size_t i = 0; i < w->needles.n && rc == 0; i++) {
+        if (v[i].window > UINT32_MAX || v[i].len < NEEDLE_WINDOW || v[i].len > NEEDLE_MAX ||
+            !name_fits(v[i].name))
+            rc = err_set(err, ERR_FAIL, "needles[%zu]: not a needle", i);
+        else
+            rc = insert(n, &v[i], err);
+    }
+    return rc;
+}
+
+int needles_decode(const void *bytes, size_t len, struct needles **ret, struct err *err)
+{
+    struct wire_set w;
+    int rc = json_decode(&set_shape, bytes, len, &w, err);
+    if (rc < 0)
+        return rc;
+    struct needles *n = needles_new(err);
+    rc = n ? take_all(n, &w, err) : -ERR_FAIL;
+    json_release(&set_shape, &w);
+    if (rc < 0)
+        needles_free(n);
+    else
+        *ret = n;
+    return rc;
+}
