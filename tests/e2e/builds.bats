@@ -123,18 +123,10 @@ END
 # own, on the jail's loopback.
 codex_image()
 {
-    local cache=${XDG_CACHE_HOME:-$HOME/.cache}/creel-test/codex root=$BATS_FILE_TMPDIR/codex package applet lib
+    local cache root=$BATS_FILE_TMPDIR/codex package applet lib
     [ -d "$IMAGES/codex" ] && return
     command -v busybox >/dev/null || skip 'no busybox-static here'
-    command -v npm >/dev/null || skip 'no npm here'
-    mkdir -p "$cache"
-    if ! cmp -s "$CREEL_ROOT/tests/fixtures/codex/package-lock.json" "$cache/package-lock.json" || [ ! -d "$cache/node_modules" ]; then
-        cp "$CREEL_ROOT/tests/fixtures/codex/package.json" "$CREEL_ROOT/tests/fixtures/codex/package-lock.json" "$cache/"
-        (cd "$cache" && timeout 600 npm ci --ignore-scripts --no-audit --no-fund --silent) || {
-            rm -rf "$cache/node_modules"
-            skip 'the package cannot be had from the npm registry that is configured here'
-        }
-    fi
+    cache=$(sh "$TOOLS/npm_tools" codex 2>"$BATS_FILE_TMPDIR/npm.why") || skip "$(tail -n 1 "$BATS_FILE_TMPDIR/npm.why")"
     package=$(echo "$cache"/node_modules/@openai/codex-linux-*/vendor/*)
     [ -x "$package/bin/codex" ] || skip 'the package has no program for this machine'
     mkdir -p "$root/bin" "$root/opt/codex" "$root/usr/bin"
