@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/file.h"
+#include "controller/events/event_stream.h"
 #include "common/sha256.h"
 
 #define READ_BYTES (256u << 10)
@@ -198,6 +199,8 @@ int log_view_frame(struct log_view *v, const struct log_frame *f, struct buf *ou
         return note(v, f, other);
     if (f->len == 0)
         return 0;
+    if (v->events && f->stream == LOG_OUT)
+        return event_stream_feed(v->events, f->payload, f->len, to);
     v->at_start[f->stream] = f->payload[f->len - 1] == '\n';
     if (v->neutral[f->stream])
         return term_neutral(&v->filter[f->stream], f->payload, f->len, to);
@@ -216,6 +219,8 @@ static void stream_end(struct log_view *v, enum log_stream stream, struct buf *t
 
 int log_view_end(struct log_view *v, struct buf *out, struct buf *other)
 {
+    if (v->events)
+        event_stream_end(v->events, out);
     stream_end(v, LOG_OUT, out);
     stream_end(v, LOG_ERR, other);
     return out->failed || other->failed ? -1 : 0;

@@ -25,9 +25,14 @@ uint64_t logfile_offset(const struct logfile *l);
  * are an error. */
 int logfile_digest(struct logfile *l, uint8_t ret_chain[static 32], struct err *err);
 
+struct event_stream; /* controller/events/event_stream.h */
+
 /* How frames become output. */
 struct log_view {
-    bool notes; /* creel's own lines too, each on a line of its own: "creel: ..." */
+    struct event_stream
+        *events; /* borrowed, set after log_view_init; not NULL: stdout is an agent's
+                                  * events, shown as lines for people */
+    bool notes;  /* creel's own lines too, each on a line of its own: "creel: ..." */
     bool neutral[LOG_STREAM_COUNT];  /* the stream's control sequences are made visible */
     bool at_start[LOG_STREAM_COUNT]; /* the stream's last output ended in a newline */
     struct term_filter filter[LOG_STREAM_COUNT];
@@ -35,7 +40,8 @@ struct log_view {
 
 void log_view_init(struct log_view *v, bool notes, bool neutral_out, bool neutral_err);
 /* Appends one frame's output: stdout's to `out`, everything else to `other` (may be the same). -1
- * when a buffer is full; LOG_VIEW_ROOM spare bytes are always enough for one frame. */
+ * when a buffer is full; LOG_VIEW_ROOM spare bytes are always enough for one frame, with events
+ * EVENTS_ROOM. */
 int log_view_frame(struct log_view *v, const struct log_frame *f, struct buf *out,
                    struct buf *other);
 /* What a filter still holds, and the newline that unfinished neutral last lines lack. */

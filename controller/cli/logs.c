@@ -7,6 +7,7 @@
 #include "controller/cli/follow.h"
 #include "controller/cli/verbs.h"
 #include "controller/engine.h"
+#include "controller/events/event_stream.h"
 
 #define LOGS_FLUSH (256u << 10)
 
@@ -23,7 +24,9 @@ static const struct opt options[] = {
     {.name = "raw",
      .kind = OPT_FLAG,
      .offset = offsetof(struct logs_opts, raw),
-     .help = "exactly the bytes of the task's stdout and stderr, in their order"},
+     .help = "exactly the bytes of the task's stdout and stderr, in their order, also where an "
+             "agent's\n"
+             "events would be made readable"},
     {.name = NULL},
 };
 
@@ -94,6 +97,27 @@ static int print_on(const struct paths *paths, struct store *s, const struct tas
     return rc;
 }
 
+/* An agent's stdout is its events: readable, unless the bytes are asked for. */
+static int events_begin(struct printer *p, const struct task_row *row, bool raw, struct err *err)
+{
+    if (raw || row->events == AGENT_TEXT)
+        return 0;
+    p->view.events = event_stream_new((enum agent_events)row->events);
+    return p->view.events ? 0 : err_set(err, ERR_FAIL, "out of memory");
+}
+
+static int print_all(const struct paths *paths, struct store *s, const struct task_row *row,
+                     struct printer *p, bool on, struct err *err)
+{
+    int rc = on ? print_on(paths, s, row, p, err) : print_now(paths, row->id, p, err);
+
+    if (rc == 0) {
+        log_view_end(&p->view, &p->out, &p->out);
+        rc = on_flush(p, err);
+    }
+    return rc;
+}
+
 static int logs(struct cli *cli, void *opts, char **args, size_t nargs, struct err *err)
 {
     const struct logs_opts *o = opts;
@@ -112,11 +136,9 @@ static int logs(struct cli *cli, void *opts, char **args, size_t nargs, struct e
 
         buf_init(&p.out, 16u << 20);
         log_view_init(&p.view, !o->raw, neutral, neutral);
-        rc = o->follow ? print_on(&paths, s, &row, &p, err) : print_now(&paths, row.id, &p, err);
-        if (rc == 0) {
-            log_view_end(&p.view, &p.out, &p.out);
-            rc = on_flush(&p, err);
-        }
+        rc = events_begin(&p, &row, o->raw, err);
+        rc = rc < 0 ? rc : print_all(&paths, s, &row, &p, o->follow, err);
+        event_stream_free(p.view.events);
         buf_done(&p.out);
         task_row_done(&row);
     }
@@ -128,8 +150,12 @@ const struct cmd cmd_logs = {
     .name = "logs",
     .args = "[-f] [--raw] ID",
     .summary = "Print a task's log, or follow it.",
-    .help = "ID: a task's id, its first or last characters (4 or more), or 'last'. On a terminal\n"
-            "control sequences are made visible; into a file or pipe bytes go as they came.\n",
+    .help =
+        "ID: a task's id, its first or last characters (4 or more), or 'last'. On a terminal\n"
+        "control sequences are made visible; into a file or pipe bytes go as they came. Of a task\n"
+        "with an agent (creel agents) its events are shown as lines: what it says, thinks, runs "
+        "and\n"
+        "edits; --raw has them as they came.\n",
     .opts = options,
     .opts_size = sizeof(struct logs_opts),
     .run = logs,

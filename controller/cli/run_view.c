@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/file.h"
+#include "controller/events/event_stream.h"
 
 #define VIEW_MAX   (16u << 20)
 #define VIEW_FLUSH (256u << 10)
@@ -24,6 +25,7 @@ void run_view_init(struct run_view *v, const struct cli *cli, bool json)
 
 void run_view_done(struct run_view *v)
 {
+    event_stream_free(v->view.events);
     buf_done(&v->out);
     buf_done(&v->other);
 }
@@ -133,6 +135,11 @@ static int on_state(void *arg, const struct task_row *row, struct err *err)
 {
     struct run_view *v = arg;
 
+    if (!v->json && !v->view.events && row->events != AGENT_TEXT) {
+        v->view.events = event_stream_new((enum agent_events)row->events);
+        if (!v->view.events)
+            return err_set(err, ERR_FAIL, "out of memory");
+    }
     if (v->json) {
         run_event(v, "state");
         emit_text(&v->out, "id", row->id);

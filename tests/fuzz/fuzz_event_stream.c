@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "common/term.h"
-#include "controller/cli/event_stream.h"
+#include "controller/events/event_stream.h"
 #include "tests/fuzz/fuzz.h"
 
 static void show(enum agent_events format, const uint8_t *p, size_t n, size_t cut, struct buf *out)

@@ -7,8 +7,8 @@
 #include "tests/unit/cm.h"
 
 #include "common/file.h"
-#include "controller/cli/event_stream.h"
-#include "controller/cli/event_json.h"
+#include "controller/events/event_stream.h"
+#include "controller/events/event_json.h"
 #include "proto/json.h"
 
 #define FILE_MAX (1u << 20)

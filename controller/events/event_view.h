@@ -1,9 +1,9 @@
 /* How the readers of the several event forms write what they found: one word for the kind, then the
  * agent's text, neutralised. Shared by event_*.c, nobody else. */
-#ifndef CONTROLLER_CLI_EVENT_VIEW_H
-#define CONTROLLER_CLI_EVENT_VIEW_H
+#ifndef CONTROLLER_EVENTS_EVENT_VIEW_H
+#define CONTROLLER_EVENTS_EVENT_VIEW_H
 
-#include "controller/cli/event_json.h"
+#include "controller/events/event_json.h"
 
 struct event_usage {
     uint64_t input, cache_read, cache_write, output;

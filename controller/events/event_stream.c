@@ -1,13 +1,13 @@
 /* Cuts an agent's stdout into events and has each shown by the reader of its form. Whatever does not fit
  * (not JSON, another shape, too long) is shown as the line that it is: nothing an agent printed is lost
  * to who reads along, and nothing of it is believed. */
-#include "controller/cli/event_stream.h"
+#include "controller/events/event_stream.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/term.h"
-#include "controller/cli/event_view.h"
+#include "controller/events/event_view.h"
 #include "proto/json.h"
 
 #define CUT_SHOWN 4096 /* bytes of a line over EVENTS_LINE_MAX */

@@ -1,6 +1,6 @@
 /* Codex: `codex exec --json`. A thread has turns, a turn has items; an item is told when it begins, when
  * it changes and when it is done. Commands show when they begin, everything else when it is done. */
-#include "controller/cli/event_view.h"
+#include "controller/events/event_view.h"
 #include "proto/json.h"
 
 #define ERROR_BYTES 65536

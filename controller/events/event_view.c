@@ -1,6 +1,6 @@
 /* Lines of a readable event stream. A text keeps its line breaks and tabs; whatever else would act on a
  * terminal comes out visible. */
-#include "controller/cli/event_view.h"
+#include "controller/events/event_view.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* Looking into one JSON document of an agent's event stream without building a tree: spans of the text,
  * members by name. Only for text that json_check_within() has passed; every question about a value of
  * another kind than expected is answered with "absent". */
-#ifndef CONTROLLER_CLI_EVENT_JSON_H
-#define CONTROLLER_CLI_EVENT_JSON_H
+#ifndef CONTROLLER_EVENTS_EVENT_JSON_H
+#define CONTROLLER_EVENTS_EVENT_JSON_H
 
 #include "proto/buf.h"
 

@@ -1,5 +1,5 @@
 /* opencode: `opencode run --format json`. One event a finished part; usage step by step. */
-#include "controller/cli/event_view.h"
+#include "controller/events/event_view.h"
 
 static bool tool(struct event_view *e, struct event_value part)
 {

@@ -1,6 +1,6 @@
 /* Spans of checked JSON. The check has shown that strings end, brackets match and escapes are whole, so
  * a walk needs no more than to count them; each loop is bounded by the span all the same. */
-#include "controller/cli/event_json.h"
+#include "controller/events/event_json.h"
 
 #include <string.h>
 

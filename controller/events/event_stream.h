@@ -3,8 +3,8 @@
  * Agents print events as JSON on their stdout, each in a form of its own; the profile says which. The
  * bytes are hostile: what is no event of that form is shown as the line that it is, and everything comes
  * out neutralised (common/term.h), so the result may go to a terminal. */
-#ifndef CONTROLLER_CLI_EVENT_STREAM_H
-#define CONTROLLER_CLI_EVENT_STREAM_H
+#ifndef CONTROLLER_EVENTS_EVENT_STREAM_H
+#define CONTROLLER_EVENTS_EVENT_STREAM_H
 
 #include "controller/agent_profile.h"
 

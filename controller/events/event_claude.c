@@ -1,7 +1,7 @@
 /* Claude Code: `claude -p --output-format stream-json --verbose`. Messages as the model API has them,
  * between a system event at the start and a result at the end. Its own sum of dollars is not shown: what
  * a task has cost is the broker's to say. */
-#include "controller/cli/event_view.h"
+#include "controller/events/event_view.h"
 
 static bool tool_use(struct event_view *e, struct event_value block)
 {

@@ -1,6 +1,6 @@
 /* OpenClaw: `openclaw agent exec --json`. One document, when all is over; what it did on the way is on its
  * stderr in words of its own. */
-#include "controller/cli/event_view.h"
+#include "controller/events/event_view.h"
 
 bool event_openclaw(struct event_view *e, struct event_value event)
 {
