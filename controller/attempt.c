@@ -75,6 +75,7 @@ void attempt_drop(struct attempt *a)
         return;
     a->dead = true;
     a->phase = PHASE_DONE;
+    calls_stop(a);
     pack_stop(a);
     log_close(a);
     result_stop(a);
@@ -235,6 +236,7 @@ void attempt_distrust(struct attempt *a, const struct err *err)
     end_task(a, TASK_REFUSED, ERR_TRUST, err->msg);
     /* What is there is evidence, so no wipe is asked for and the slot stays taken; the streams and the
      * session's other tasks go on without it. */
+    calls_stop(a);
     pack_stop(a);
     log_close(a);
     result_stop(a);
@@ -510,6 +512,8 @@ void attempt_ended(struct attempt *a, uint64_t log_bytes)
 {
     struct err err = ERR_INIT;
     a->ended_log_bytes = log_bytes;
+    calls_stop(a);
+    broker_attempt_end(a->e->broker, a->id);
     attempt_phase(a, PHASE_DRAINING, DRAIN_S);
     if (log_open(a, &err) < 0) {
         engine_host_reset(a->host, err.msg);
@@ -589,6 +593,7 @@ void attempt_host_forgotten(struct attempt *a)
 {
     if (a->phase == PHASE_SIGNING || a->phase == PHASE_DONE)
         return;
+    calls_stop(a);
     pack_stop(a);
     log_stop(a);
     if (!a->row.result_stored) {
@@ -607,6 +612,7 @@ void attempt_host_gone(struct attempt *a, const struct err *err)
     char reason[301];
     if (a->phase == PHASE_SIGNING || a->phase == PHASE_DONE)
         return;
+    calls_stop(a);
     pack_stop(a);
     log_stop(a);
     if (a->row.result_stored) {

@@ -130,6 +130,11 @@ static void keep_receipt(struct attempt *a, const struct msg *m, const struct re
         attempt_phase(a, PHASE_STORED, 0);
 }
 
+static void on_calls(struct attempt *a, const struct msg *m)
+{
+    calls_want(a, (unsigned)m->u.calls.wanted);
+}
+
 void attempt_receipt(struct attempt *a, const struct receipt *rc, const struct msg *m)
 {
     /* Before the result is stored there is nothing that it could be the receipt of. */
@@ -160,6 +165,7 @@ static const struct {
       [PHASE_DRAINING] = on_state,
       [PHASE_FETCHING] = on_state,
       [PHASE_STORED] = on_state}},
+    {MSG_CALLS, {[PHASE_SENDING] = on_calls, [PHASE_RUNNING] = on_calls}},
     {MSG_ENDED,
      {[PHASE_SENDING] = on_ended, [PHASE_RUNNING] = on_ended, [PHASE_DRAINING] = on_ended}},
 };

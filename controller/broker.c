@@ -22,7 +22,8 @@
 #define OUT_MAX     (64u << 20) /* requests not yet taken: the broker reads as fast as it signs */
 #define READ_CHUNK  65536
 #define PENDING_MAX 8192
-#define RESTARTS    3 /* within RESTART_US */
+#define CALLS_MAX   1024 /* descriptors queued at once */
+#define RESTARTS    3    /* within RESTART_US */
 #define RESTART_US  60000000ull
 
 struct pending {
@@ -36,8 +37,17 @@ struct pending {
     struct err unasked; /* code != 0: no answer will come; it is told in its turn */
 };
 
+/* A descriptor that goes with the first byte of its frame. */
+struct passing {
+    struct passing *next;
+    uint64_t at; /* where that byte stands in all that was ever queued for the process */
+    int fd;
+};
+
 struct broker {
     uv_loop_t *loop;
+    const struct broker_events *events;
+    void *events_arg;
     char *self, *key_path, *dir;
     uint8_t pub[KEY_PUB_BYTES];
     uv_idle_t *kick; /* not a timer of 0 ms, which could run for ever within one turn of the loop */
@@ -48,6 +58,9 @@ struct broker {
     uv_process_t *process;
     bool greeted; /* it said hello */
     struct buf in, out, envelope;
+    struct passing *passing, **last_passing; /* in the order of their frames */
+    unsigned npassing;
+    uint64_t sent; /* bytes that went to the process */
     struct pending *first, **last;
     size_t npending;
     struct err why; /* code != 0: there is no process, and why */
@@ -131,11 +144,36 @@ static int on_hello(struct broker *b, const struct frame *f)
     return 0;
 }
 
+/* What it says unasked. */
+
+static int on_tell(struct broker *b, const struct frame *f)
+{
+    struct broker_tell t;
+    struct err err = ERR_INIT;
+    const struct broker_events *ev = b->events;
+    if (json_decode(&broker_tell_shape, f->payload, f->len, &t, &err) < 0)
+        return lost(b, err.msg);
+    if (ev && f->type == BROKER_NOTE)
+        ev->note(b->events_arg, t.attempt, t.text);
+    else if (ev && f->type == BROKER_STOP)
+        ev->stop(b->events_arg, t.attempt, t.text);
+    else if (ev)
+        ev->repo_token(b->events_arg, t.attempt, t.text);
+    return 0;
+}
+
+static bool unasked(uint8_t type)
+{
+    return type == BROKER_NOTE || type == BROKER_STOP || type == BROKER_REPO_TOKEN;
+}
+
 static int on_frame(struct broker *b, const struct frame *f)
 {
     struct err err = ERR_INIT;
     if (!b->greeted)
         return on_hello(b, f);
+    if (unasked(f->type))
+        return on_tell(b, f);
     bool enveloped = b->envelope.len > 0;
     if (!b->first)
         return lost(b, "it answered what was not asked");
@@ -192,18 +230,60 @@ static void receive(struct broker *b)
     buf_drop(&b->in, at);
 }
 
+/* Sends up to n bytes from the front of the queue, and `fd` (or none, -1) with the first of them. */
+static ssize_t send_with(struct broker *b, size_t n, int fd)
+{
+    union {
+        char space[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {0};
+    struct iovec iov = {b->out.data, n};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+    if (fd >= 0) {
+        m.msg_control = &control;
+        m.msg_controllen = sizeof control;
+        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof fd);
+        memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    }
+    return sendmsg(b->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void passing_pop(struct broker *b)
+{
+    struct passing *p = b->passing;
+    b->passing = p->next;
+    if (!b->passing)
+        b->last_passing = &b->passing;
+    b->npassing--;
+    fd_close(&p->fd);
+    free(p);
+}
+
 static void transmit(struct broker *b)
 {
     while (b->out.len && !b->why.code) {
-        ssize_t n = send(b->fd, b->out.data, b->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        struct passing *p = b->passing;
+        bool now = p && p->at == b->sent;
+        const struct passing *stop = now ? p->next : p; /* up to where the next descriptor goes */
+        size_t most = b->out.len;
+        if (stop && stop->at - b->sent < most)
+            most = (size_t)(stop->at - b->sent);
+        ssize_t n = send_with(b, most, now ? p->fd : -1);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)
             return;
-        if (n < 0)
+        if (n < 0) {
             lost(b, strerror(errno));
-        else
-            buf_drop(&b->out, (size_t)n);
+            return;
+        }
+        buf_drop(&b->out, (size_t)n);
+        b->sent += (uint64_t)n;
+        if (now)
+            passing_pop(b);
     }
 }
 
@@ -234,6 +314,9 @@ static void hang_up(struct broker *b)
     buf_clear(&b->in);
     buf_wipe(&b->out);
     buf_init(&b->out, OUT_MAX);
+    while (b->passing)
+        passing_pop(b);
+    b->sent = 0;
     buf_clear(&b->envelope);
     for (struct pending *p = b->first; p; p = p->next)
         if (!p->unasked.code)
@@ -396,6 +479,7 @@ static struct broker *broker_new(uv_loop_t *loop, const char *self, const char *
         return NULL;
     b->loop = loop;
     b->last = &b->first;
+    b->last_passing = &b->passing;
     b->fd = -1;
     buf_init(&b->in, IN_MAX);
     buf_init(&b->out, OUT_MAX);
@@ -563,4 +647,32 @@ void broker_attempt_end(struct broker *b, const char *attempt)
     struct broker_attempt_end q = {0};
     snprintf(q.attempt, sizeof q.attempt, "%s", attempt);
     ask(b, BROKER_ATTEMPT_END, &broker_attempt_end_shape, &q, NULL);
+}
+
+void broker_on(struct broker *b, const struct broker_events *ev, void *arg)
+{
+    b->events = ev;
+    b->events_arg = arg;
+}
+
+/* Never starts a process: one that died took the attempt's token with it, so the call is lost anyway. */
+void broker_call(struct broker *b, const char *attempt, int fd)
+{
+    struct broker_call q = {0};
+    struct err err = ERR_INIT;
+    struct passing *p = b->why.code || b->npassing >= CALLS_MAX ? NULL : calloc(1, sizeof *p);
+    snprintf(q.attempt, sizeof q.attempt, "%s", attempt);
+    uint64_t at = b->sent + b->out.len;
+    if (!p || broker_put(&b->out, BROKER_CALL, &broker_call_shape, &q, &err) < 0) {
+        b->out.failed = false;
+        fd_close(&fd);
+        free(p);
+        return;
+    }
+    p->at = at;
+    p->fd = fd;
+    *b->last_passing = p;
+    b->last_passing = &p->next;
+    b->npassing++;
+    uv_idle_start(b->kick, on_kick);
 }

@@ -148,6 +148,8 @@ static const char *message_attempt(const struct msg *m)
         return m->u.refused.attempt;
     case MSG_STATE:
         return m->u.state.attempt;
+    case MSG_CALLS:
+        return m->u.calls.attempt;
     case MSG_ENDED:
         return m->u.ended.attempt;
     default:

@@ -4,6 +4,7 @@
  *   engine_host.c   one host: its session, reconnects, who waits for it
  *   attempt.c       one attempt, from lease to receipt: a table of phases and messages
  *   attempt_pack.c  its source pack going out     attempt_log.c  its log coming in
+ *   attempt_call.c  its jail's calls, passed between host and broker
  *   attempt_result.c  its result coming in, verified, fsynced, imported
  */
 #ifndef CONTROLLER_ENGINE_INTERNAL_H
@@ -27,6 +28,7 @@
 #define HOST_TRIES_MAX       5 /* connects that fail before a task that never began gives up */
 
 struct attempt;
+struct call; /* attempt_call.c */
 struct engine_host;
 
 struct engine {
@@ -159,6 +161,8 @@ struct attempt {
     uint64_t ended_log_bytes;
     struct pack_sender pack;
     struct result_fetch fetch;
+    struct call *calls; /* list */
+    unsigned ncalls, calls_wanted, calls_max;
     uint8_t result_sha256[32]; /* of result.json */
     uv_timer_t deadline;
 };
@@ -212,6 +216,15 @@ void log_stop(struct attempt *a);
 void log_close(struct attempt *a);
 int result_start(struct attempt *a, struct err *err);
 void result_stop(struct attempt *a);
+/* ---- attempt_call.c ---- */
+
+/* The runner wants so many more channels for calls. */
+void calls_want(struct attempt *a, unsigned wanted);
+/* The session has room again: attempts that wait for channels get them. */
+void calls_continue(struct engine_host *h);
+/* Ends all of them. */
+void calls_stop(struct attempt *a);
+
 /* Reads result.json back (an engine restarted after it was stored). */
 int result_load(struct attempt *a, struct err *err);
 /* Goes on from a stored result: the import, or only the end when that was done. */

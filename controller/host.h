@@ -12,7 +12,7 @@
 #include "proto/message.h"
 
 struct host_link;   /* owned by host_open's caller until host_close */
-struct host_stream; /* one pack, log or result channel */
+struct host_stream; /* one pack, log, result or call channel */
 
 struct host_target {
     char name[65], user[65], addr[256];
@@ -50,6 +50,9 @@ struct stream_callbacks {
     void (*writable)(void *arg);
     /* Once: EOF (err NULL) or failure. The stream is freed after this returns. */
     void (*end)(void *arg, const struct err *err);
+    /* With it, EOF alone is not the end: it is told here, once, when all bytes were taken, and the stream
+     * goes on until host_stream_eof() has been sent too. NULL: EOF is the end. */
+    void (*eof)(void *arg);
 };
 
 /* Opens a stream and says `hello` on it; only while the session is ready. When the server takes no
@@ -57,6 +60,8 @@ struct stream_callbacks {
 int host_stream_open(struct host_link *h, const struct msg_hello *hello,
                      const struct stream_callbacks *cb, void *arg, struct host_stream **ret,
                      struct err *err);
+/* How many more streams the session may get at once, as far as is known; servers differ. */
+unsigned host_streams_room(const struct host_link *h);
 /* Takes up to n bytes now; returns how many (fewer than n: writable comes). */
 size_t host_stream_write(struct host_stream *st, const void *bytes, size_t n);
 void host_stream_eof(struct host_stream *st);

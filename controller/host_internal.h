@@ -13,7 +13,7 @@
 
 #include "controller/host.h"
 
-#define HOST_CHANNELS_MAX  32           /* of one session, control included */
+#define HOST_CHANNELS_MAX  240          /* of one session, control included; sshd is told 256 */
 #define HOST_SPARES        3            /* kept open ahead of need */
 #define HOST_OUT_MAX       (256u << 10) /* queued by one stream, not yet taken by libssh */
 #define HOST_CONTROL_MAX   (4u << 20)   /* queued messages on control */
@@ -63,7 +63,7 @@ struct host_stream {
     bool resume;                               /* and wants more now */
     bool room_wanted;                          /* a write was cut short */
     bool eof_wanted, eof_sent, close_sent;
-    bool remote_eof, remote_closed;
+    bool remote_eof, remote_closed, eof_told;
     int exit_status;    /* -1: not said */
     uint64_t opened_ms; /* when the command was started, by uv_now */
     unsigned refusals;  /* of a channel, while we had none but control */

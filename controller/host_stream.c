@@ -336,6 +336,15 @@ static void stream_check_end(struct host_stream *st)
     char excuse[400];
     if (st->paused || st->held.len || !(st->remote_eof || st->remote_closed))
         return;
+    if (st->cb.eof && st->remote_eof && !st->remote_closed) {
+        if (!st->eof_told) {
+            st->eof_told = true;
+            st->cb.eof(st->arg);
+        } else if (st->eof_sent) {
+            stream_end(st, NULL);
+        }
+        return;
+    }
     if (st->remote_eof && st->received && st != st->h->control) {
         stream_end(st, NULL);
         return;
@@ -491,6 +500,15 @@ int host_stream_open(struct host_link *h, const struct msg_hello *hello,
     h->refill = true;
     host_kick(h);
     return 0;
+}
+
+unsigned host_streams_room(const struct host_link *h)
+{
+    unsigned used = 0;
+    for (const struct host_stream *st = h->streams; st; st = st->next)
+        used +=
+            st->owned; /* spares are there to be taken; those that end make room, or are waited for */
+    return h->max_channels > used ? h->max_channels - used : 0;
 }
 
 size_t host_stream_write(struct host_stream *st, const void *bytes, size_t n)

@@ -40,6 +40,8 @@ const struct limit_range limit_ranges[LIMIT_COUNT] = {
     [LIMIT_DNS] = {1, 1000000},
 };
 
+#define CALLS_SPARE 16 /* connections beyond the calls in flight */
+
 /* What a suffix multiplies by; a NULL suffix ends a list. */
 struct unit {
     const char *suffix, *shown;
@@ -100,6 +102,14 @@ int policy_copy(struct policy *to, const struct policy *from)
     to->egress = egress;
     to->spend = spend;
     return 0;
+}
+
+unsigned policy_calls(const struct policy *p)
+{
+    bool git = p->repo.mode == REPO_READ || p->repo.mode == REPO_PUSH;
+    if (!spend_any(&p->spend) && !git)
+        return 0;
+    return (unsigned)p->spend.in_flight + CALLS_SPARE;
 }
 
 bool policy_same(const struct policy *a, const struct policy *b)

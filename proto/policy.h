@@ -64,6 +64,10 @@ bool cache_digest_valid(const char *hex);
  * `image` of [a-z0-9._-] and not beginning with '.', `cache` 64 hex digits. -ERR_USAGE, naming what. */
 int policy_check(const struct policy *p, struct err *err);
 
+/* How many connections a task may have open to its broker's door at once: some more than its calls in
+ * flight, for clients keep idle ones. 0: it has no broker. */
+unsigned policy_calls(const struct policy *p);
+
 /* Defaults: mem 2 GiB, pids 512, cpu 2, wall 30 min, disk 4 GiB, log 64 MiB, conns 10000,
  * sent 1 GiB, dns 10000. */
 void policy_init(struct policy *p);

@@ -13,6 +13,7 @@
 #include "proto/message.h"
 #include "proto/result.h"
 #include "runner/admit.h"
+#include "runner/call.h"
 #include "runner/gate.h"
 #include "runner/receipts.h"
 #include "runner/spool.h"
@@ -114,6 +115,7 @@ struct attempt {
     struct gate *gate; /* of the run; NULL again when the last of its sockets is closed */
     unsigned gate_doors;
     bool gate_ending, gate_awaited;
+    struct calls *calls;   /* of the run, when its policy has calls */
     struct result account; /* what the gate did: its members of a result, owned */
 
     int pack_fd; /* where the source pack goes */

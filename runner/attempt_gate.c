@@ -110,8 +110,39 @@ int attempt_gate_resolve(struct attempt *a, struct err *err)
     return rc;
 }
 
+/* ---- the broker's door ---- */
+
+static void on_call(void *arg, int fd)
+{
+    struct attempt *a = arg;
+    calls_take(a->calls, fd);
+}
+
+static void on_ask(void *arg, unsigned wanted)
+{
+    struct attempt *a = arg;
+    struct msg m = {.type = MSG_CALLS};
+    memcpy(m.u.calls.attempt, a->task.attempt, sizeof m.u.calls.attempt);
+    m.u.calls.wanted = wanted < CALLS_WANTED_MAX ? (int)wanted : CALLS_WANTED_MAX;
+    a->owner->tell(a->owner->arg, &m);
+}
+
+static int calls_begin(struct attempt *a, struct err *err)
+{
+    const struct calls_setup setup = {
+        .loop = a->owner->loop,
+        .max = policy_calls(&a->task.policy),
+        .arg = a,
+        .ask = on_ask,
+    };
+    return setup.max > 0 ? calls_open(&setup, &a->calls, err) : 0;
+}
+
 int attempt_gate_open(struct attempt *a, int *fds, size_t nfds, struct err *err)
 {
+    int rc = calls_begin(a, err);
+    if (rc < 0)
+        return rc; /* the caller closes what is left */
     const struct gate_setup setup = {
         .loop = a->owner->loop,
         .host = &a->owner->gate_host,
@@ -121,8 +152,9 @@ int attempt_gate_open(struct attempt *a, int *fds, size_t nfds, struct err *err)
         .arg = a,
         .event = on_event,
         .closed = on_closed,
+        .call = a->calls ? on_call : NULL,
     };
-    int rc = gate_open(&setup, fds, nfds, &a->gate, err);
+    rc = gate_open(&setup, fds, nfds, &a->gate, err);
     for (size_t i = 0; i < nfds; i++)
         fds[i] = -1;
     a->gate_doors = rc == 0 ? (unsigned)nfds : 0;
@@ -133,6 +165,8 @@ int attempt_gate_open(struct attempt *a, int *fds, size_t nfds, struct err *err)
 
 void attempt_gate_end(struct attempt *a)
 {
+    calls_close(a->calls);
+    a->calls = NULL;
     if (!a->gate || a->gate_ending)
         return;
     a->gate_ending = true;

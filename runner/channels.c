@@ -1,4 +1,4 @@
-/* The streams of one attempt: source in, log and result out. A stream never changes what an attempt
+/* The streams of one attempt: source in, log and result out, calls both ways. A stream never changes what an attempt
  * is but by the table in attempt.c; a reader that goes away costs nothing. */
 #include "runner/channels.h"
 
@@ -133,6 +133,17 @@ static void result_open(struct stream *s, struct attempt *a, const struct msg_he
     stream_send(s, &m);
 }
 
+/* ---- call: the bytes of one connection of the jail, both ways ---- */
+
+static void call_open(struct stream *s, struct attempt *a, const struct msg_hello *h)
+{
+    if (a->calls)
+        calls_channel(a->calls, s, h->attempt);
+    else
+        stream_refuse(s, h->attempt, REFUSED_PROTOCOL, "no jail of attempt %s may make calls now",
+                      h->attempt);
+}
+
 /* ---- hello ---- */
 
 /* The kinds that are about one attempt. */
@@ -141,6 +152,7 @@ static void (*const attempt_channels[CHANNEL_COUNT])(struct stream *, struct att
     [CHANNEL_PACK] = pack_open,
     [CHANNEL_LOG] = log_open,
     [CHANNEL_RESULT] = result_open,
+    [CHANNEL_CALL] = call_open,
 };
 
 void channel_hello(struct stream *s, const struct msg_hello *h)

@@ -247,6 +247,9 @@ void control_open(struct serve *sv, struct stream *s)
 {
     stream_open(s, CHANNEL_CONTROL, &control_kind);
     say_welcome(sv, s);
+    for (unsigned i = 0; i < sv->cfg->slots; i++)
+        if (sv->attempts[i].calls)
+            calls_again(sv->attempts[i].calls);
 }
 
 void control_tell(struct serve *sv, const struct msg *m)

@@ -176,13 +176,19 @@ static bool impatient(struct gate *g, struct gate_listener *l)
 
 static void on_door(uv_poll_t *p, int status, int events);
 
+/* Its connections are not the gate's: neither counted nor bounded here. */
+static bool handed_on(const struct gate_listener *l)
+{
+    return l->door == DOOR_BROKER && l->gate->setup.call;
+}
+
 static void doors_watch(struct gate *g, bool open)
 {
     for (size_t i = 0; i < g->ndoors; i++) {
         struct gate_listener *l = &g->doors[i];
         if (l->fd < 0 || l->door == DOOR_DNS_UDP)
             continue;
-        if (open)
+        if (open || handed_on(l))
             uv_poll_start(&l->poll, UV_READABLE, on_door);
         else
             uv_poll_stop(&l->poll);
@@ -240,9 +246,14 @@ static bool take_one(struct gate_listener *l)
         bool later = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
         if (later) {
             doors_watch(g, false);
+            uv_poll_stop(&l->poll);
             tick_start(g);
         }
         return !later && errno != EAGAIN;
+    }
+    if (handed_on(l)) {
+        g->setup.call(g->setup.arg, fd);
+        return true;
     }
     tick_start(g);
     return gate_conn_new(l, fd) == 0;
@@ -251,6 +262,11 @@ static bool take_one(struct gate_listener *l)
 static void on_door(uv_poll_t *p, int status, int events)
 {
     struct gate_listener *l = p->data;
+    if (handed_on(l)) {
+        for (int i = 0; i < ACCEPTS_A_TURN && take_one(l); i++)
+            ;
+        return;
+    }
     if (impatient(l->gate, l))
         return;
     if (l->door == DOOR_DNS_UDP) {

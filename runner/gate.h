@@ -8,7 +8,8 @@
  *           every other name NXDOMAIN. Nothing is asked upstream for a name here
  *   ports   0.0.0.0:80, :443 and each further port of the policy's rules: a connection to such an
  *           address is one to its name
- *   broker  127.0.0.1:4100, for brokered calls (refused while the policy has none)
+ *   broker  127.0.0.1:4100, for brokered calls: handed on as they come (runner/call.h) and no egress;
+ *           refused while the policy has none
  * A connection is judged by name and port; then the gate resolves the name itself, checks every
  * address (runner/addr.h), and dials a checked one. At a TLS port the ClientHello's name must be the
  * one that was judged. Every connection and every denial is an event, and is counted for the result.
@@ -61,6 +62,8 @@ struct gate_setup {
     void *arg;
     void (*event)(void *arg, const struct gate_event *e);
     void (*closed)(void *arg); /* see gate_close */
+    /* A connection to the broker's door, taken; NULL: the task has no broker. */
+    void (*call)(void *arg, int fd);
 };
 
 /* Takes fds[0..nfds) (also on failure) and begins to serve them. */

@@ -32,7 +32,7 @@
 #define STOP_MS        15000 /* for wiping what runs; with the next, within systemd's 30 s */
 #define WARDEN_END_MS  10000
 #define FILES_WANTED   65536
-#define FILES_OURS     512 /* streams, spools, pipes; the rest is for the gates' connections */
+#define FILES_OURS     2048 /* streams, spools, pipes; the rest is for the gates' connections */
 #define ACCEPTS_A_TURN 16
 
 /* ---- end ---- */

@@ -111,6 +111,19 @@ static ssize_t write_fd(struct stream *s, const void *bytes, size_t n)
     return w;
 }
 
+ssize_t stream_write(struct stream *s, const void *bytes, size_t n)
+{
+    return s->closed || s->wfd < 0 ? -1 : write_fd(s, bytes, n);
+}
+
+/* Two pipes have no half that could be shut while attach holds them, too: then the end of the whole is
+ * what the peer sees. */
+void stream_shut(struct stream *s)
+{
+    if (s->wfd >= 0)
+        (void)shutdown(s->wfd, SHUT_WR);
+}
+
 enum stream_more stream_sendfile(struct stream *s, int fd, uint64_t *offset, uint64_t n)
 {
     off_t at = (off_t)*offset;
@@ -216,13 +229,19 @@ void stream_refuse(struct stream *s, const char *attempt, enum refusal reason, c
 
 static enum stream_class class_of(int channel)
 {
-    return channel == CHANNEL_CONTROL ? STREAM_CONTROL : STREAM_BULK;
+    return channel == CHANNEL_CONTROL ? STREAM_CONTROL
+           : channel == CHANNEL_CALL  ? STREAM_CALL
+                                      : STREAM_BULK;
 }
 
 static bool class_full(const struct stream_owner *o, enum stream_class class)
 {
-    static const size_t max[STREAM_CLASS_COUNT] = {STREAMS_MUTE_MAX, STREAMS_CONTROL_MAX,
-                                                   STREAMS_BULK_MAX};
+    static const size_t max[STREAM_CLASS_COUNT] = {
+        [STREAM_MUTE] = STREAMS_MUTE_MAX,
+        [STREAM_CONTROL] = STREAMS_CONTROL_MAX,
+        [STREAM_CALL] = STREAMS_CALL_MAX,
+        [STREAM_BULK] = STREAMS_BULK_MAX,
+    };
     return o->classes[class] >= max[class];
 }
 
@@ -369,7 +388,7 @@ static void on_readable(uv_poll_t *p, int status, int events)
         stream_close(s);
         return;
     }
-    for (int i = 0; i < STREAM_READS && !s->closed && !s->flushing; i++) {
+    for (int i = 0; i < STREAM_READS && !s->closed && !s->flushing && !s->held_back; i++) {
         ssize_t n = read(s->rfd, s->owner->scratch, STREAM_CHUNK);
         if (n < 0 && errno == EINTR)
             continue;
@@ -387,6 +406,17 @@ static void on_readable(uv_poll_t *p, int status, int events)
         if ((size_t)n < STREAM_CHUNK)
             return;
     }
+}
+
+void stream_hold_back(struct stream *s, bool hold)
+{
+    if (s->closed || s->held_back == hold)
+        return;
+    s->held_back = hold;
+    if (hold)
+        uv_poll_stop(&s->rd);
+    else if (!s->eof)
+        uv_poll_start(&s->rd, UV_READABLE, on_readable);
 }
 
 /* ---- descriptors from attach ---- */
@@ -453,6 +483,10 @@ static int start_polling(struct stream *s)
 static void on_attach(uv_poll_t *p, int status, int events)
 {
     struct stream *s = p->data;
+    if (s->kind && s->kind->outlives_attach) {
+        uv_poll_stop(p);
+        return;
+    }
     int r = status < 0 ? -1 : take_fds(s);
     if (r < 0) {
         s->hung = true;

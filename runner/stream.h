@@ -23,10 +23,11 @@
 #include "proto/message.h"
 #include "runner/spool.h"
 
-#define STREAMS_MAX         256
+#define STREAMS_MAX         512
 #define STREAMS_MUTE_MAX    64 /* before HELLO */
 #define STREAMS_CONTROL_MAX 16
-#define STREAMS_BULK_MAX    (STREAMS_MAX - STREAMS_MUTE_MAX - STREAMS_CONTROL_MAX)
+#define STREAMS_CALL_MAX    256
+#define STREAMS_BULK_MAX    (STREAMS_MAX - STREAMS_MUTE_MAX - STREAMS_CONTROL_MAX - STREAMS_CALL_MAX)
 #define STREAM_CHUNK        (64u << 10)
 #define STREAM_HELLO_BYTES  (4u << 10) /* an unfinished first frame is no longer than that */
 #define STREAM_INPUT_MAX    (16u << 20)
@@ -34,6 +35,8 @@
 
 struct stream;
 struct attempt;
+struct call; /* runner/call.h */
+struct calls;
 
 enum stream_more {
     STREAM_IDLE,    /* nothing to write now; stream_pump() when there is */
@@ -42,7 +45,7 @@ enum stream_more {
     STREAM_END,     /* all written: close */
 };
 
-enum stream_class { STREAM_MUTE, STREAM_CONTROL, STREAM_BULK, STREAM_CLASS_COUNT };
+enum stream_class { STREAM_MUTE, STREAM_CONTROL, STREAM_CALL, STREAM_BULK, STREAM_CLASS_COUNT };
 
 struct stream_times {
     unsigned hello_ms;   /* from the connection to HELLO */
@@ -60,6 +63,9 @@ struct stream_kind {
     void (*eof)(struct stream *s);                                   /* the peer sends no more */
     enum stream_more (*more)(struct stream *s);                      /* or NULL */
     void (*gone)(struct stream *s);                                  /* about to be freed */
+    /* attach goes as soon as both ways are shut, which may be before the last bytes are read: its end
+     * is not the stream's. */
+    bool outlives_attach;
 };
 
 /* Whoever owns the streams: the loop, one scratch buffer for all, and what HELLO leads to. */
@@ -84,7 +90,7 @@ struct stream {
     size_t held; /* this one's part of stream_owner::held */
     int attach_fd, rfd, wfd;
     unsigned handles; /* initialised, not yet closed */
-    bool polling, writing, eof, flushing, closed, hung;
+    bool polling, writing, eof, flushing, closed, hung, held_back;
     uv_poll_t attach, rd, wr;
     uv_timer_t deadline;
     struct buf in, out;
@@ -92,6 +98,9 @@ struct stream {
     struct attempt *attempt;
     uint64_t offset;
     struct spool_follower follower;
+    struct calls *calls; /* whose channel it is, while it waits for a connection or has one */
+    struct call *call;   /* the connection */
+    struct stream *next_idle;
 };
 
 /* Takes attach_fd (closed also on failure): a connection on which two descriptors will come. */
@@ -114,6 +123,13 @@ void stream_pump(struct stream *s);
 /* For more(): moves up to n bytes of `fd` from *offset on, which it advances; nothing passes through
  * our memory. Only what the file holds is moved. */
 enum stream_more stream_sendfile(struct stream *s, int fd, uint64_t *offset, uint64_t n);
+/* For kinds that write by themselves, with nothing queued: how many bytes went; 0: it takes none now, and
+ * more() should return STREAM_BLOCKED; -1: the peer is gone. */
+ssize_t stream_write(struct stream *s, const void *bytes, size_t n);
+/* Says that nothing more is written; reading goes on. */
+void stream_shut(struct stream *s);
+/* Reads no more until it is taken back: what the peer sends waits with it. */
+void stream_hold_back(struct stream *s, bool hold);
 /* The peer is gone for good, not only done with sending. */
 bool stream_hung_up(const struct stream *s);
 

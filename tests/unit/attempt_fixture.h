@@ -1,5 +1,5 @@
-/* What test_attempt.c plays with: serve's unprivileged half in this process, a controller on one side
- * of socketpairs (dial, say, expect), the warden on the other (asked, answer). Included once. */
+/* What test_attempt.c and test_call.c play with: serve's unprivileged half in this process, a controller
+ * on one side of socketpairs (dial, say, expect), the warden on the other (asked, answer). */
 #ifndef TESTS_UNIT_ATTEMPT_FIXTURE_H
 #define TESTS_UNIT_ATTEMPT_FIXTURE_H
 
@@ -29,6 +29,8 @@
 #include "runner/channels.h"
 #include "runner/fdpass.h"
 
+#pragma GCC diagnostic ignored "-Wunused-function" /* not every test needs all of it */
+
 #define ROOT  "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define PATCH "cccccccccccccccccccccccccccccccccccccccc"
 #define PACK  "PACK of the source"
@@ -48,8 +50,8 @@ struct fixture {
     uint8_t runner_sec[KEY_SEC_BYTES], ctl_sec[KEY_SEC_BYTES];
     struct task task;
     struct channel_end control;
-    int fatal, over, out[3];  /* write ends of the phase's pipes */
-    struct sockaddr_in proxy; /* the gate's door of the run */
+    int fatal, over, out[3];        /* write ends of the phase's pipes */
+    struct sockaddr_in proxy, door; /* the gate's and the broker's of the run */
     uint8_t result_sha256[32];
     struct result result;
     struct buf log;
@@ -429,9 +431,10 @@ static int gate_sockets(struct fixture *f, int *fds)
         fds[i] = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         assert_int_equal(bind(fds[i], (struct sockaddr *)&sin, sizeof sin), 0);
         if (type == SOCK_STREAM)
-            assert_int_equal(listen(fds[i], 8), 0);
+            assert_int_equal(listen(fds[i], 128), 0);
     }
     assert_int_equal(getsockname(fds[GATE_PROXY], (struct sockaddr *)&f->proxy, &len), 0);
+    assert_int_equal(getsockname(fds[GATE_BROKER], (struct sockaddr *)&f->door, &len), 0);
     return n;
 }
 
@@ -481,6 +484,40 @@ static void wiped(struct fixture *f, bool all)
     struct warden_reply r = {.op = WARDEN_WIPE, .slot = req.slot};
     r.u.wiped = (struct warden_wiped){1, all, 1, 1};
     answer(f, r, NULL, 0);
+}
+
+/* ---- stretches of a life ---- */
+
+static void to_pack(struct fixture *f)
+{
+    f->control = dial(f, CHANNEL_CONTROL, 0);
+    struct msg m = expect(f, &f->control, MSG_WELCOME);
+    msg_done(&m);
+    offer(f);
+    open_slot(f);
+    expect(f, &f->control, MSG_ACCEPTED);
+    assert_int_equal(f->slots[0].at, AT_PACK);
+}
+
+static void to_checkout(struct fixture *f)
+{
+    to_pack(f);
+    struct channel_end c = dial(f, CHANNEL_PACK, 0);
+    assert_int_equal(write_all(c.fd, PACK, strlen(PACK)), 0);
+    expect(f, &c, MSG_PACK_OK);
+    assert_int_equal(read(c.fd, (char[1]){0}, 1), 0);
+    end_close(&c);
+    expect_state(f, ATTEMPT_CHECKOUT, "checkout");
+    start_phase(f, WARDEN_CHECKOUT);
+}
+
+static void to_running(struct fixture *f)
+{
+    to_checkout(f);
+    print(f, 0, "ok " ROOT "\n", 44);
+    end_phase(f, WARDEN_CHECKOUT, 0, -1);
+    start_phase(f, WARDEN_RUN);
+    expect_state(f, ATTEMPT_RUNNING, "");
 }
 
 #endif

@@ -7,38 +7,6 @@
 
 /* ---- stretches of a life ---- */
 
-static void to_pack(struct fixture *f)
-{
-    f->control = dial(f, CHANNEL_CONTROL, 0);
-    struct msg m = expect(f, &f->control, MSG_WELCOME);
-    msg_done(&m);
-    offer(f);
-    open_slot(f);
-    expect(f, &f->control, MSG_ACCEPTED);
-    assert_int_equal(f->slots[0].at, AT_PACK);
-}
-
-static void to_checkout(struct fixture *f)
-{
-    to_pack(f);
-    struct channel_end c = dial(f, CHANNEL_PACK, 0);
-    assert_int_equal(write_all(c.fd, PACK, strlen(PACK)), 0);
-    expect(f, &c, MSG_PACK_OK);
-    assert_int_equal(read(c.fd, (char[1]){0}, 1), 0);
-    end_close(&c);
-    expect_state(f, ATTEMPT_CHECKOUT, "checkout");
-    start_phase(f, WARDEN_CHECKOUT);
-}
-
-static void to_running(struct fixture *f)
-{
-    to_checkout(f);
-    print(f, 0, "ok " ROOT "\n", 44);
-    end_phase(f, WARDEN_CHECKOUT, 0, -1);
-    start_phase(f, WARDEN_RUN);
-    expect_state(f, ATTEMPT_RUNNING, "");
-}
-
 static void run_steps(struct fixture *f)
 {
     step(f, STEP_SETUP, 0, false, 0);

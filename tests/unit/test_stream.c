@@ -433,8 +433,8 @@ static void more_files(void)
 {
     struct rlimit r;
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &r), 0);
-    if (r.rlim_cur < 2048 && r.rlim_max >= 2048) {
-        r.rlim_cur = 2048;
+    if (r.rlim_cur < 4096 && r.rlim_max >= 4096) {
+        r.rlim_cur = 4096;
         assert_int_equal(setrlimit(RLIMIT_NOFILE, &r), 0);
     }
 }
@@ -443,10 +443,17 @@ static void there_is_a_ceiling_for_each_class(void **state)
 {
     struct fixture *x = *state;
     struct peer control[STREAMS_CONTROL_MAX], bulk[STREAMS_BULK_MAX], mute[STREAMS_MUTE_MAX], p;
+    struct peer call[STREAMS_CALL_MAX];
+    const int spoken = STREAMS_CONTROL_MAX + STREAMS_CALL_MAX + STREAMS_BULK_MAX;
     more_files();
     for (int i = 0; i < STREAMS_CONTROL_MAX; i++)
         control[i] = open_peer(x, CHANNEL_CONTROL);
     p = open_peer(x, CHANNEL_CONTROL);
+    expect_refused(&p, REFUSED_BUSY);
+    peer_done(&p);
+    for (int i = 0; i < STREAMS_CALL_MAX; i++)
+        call[i] = open_peer(x, CHANNEL_CALL);
+    p = open_peer(x, CHANNEL_CALL);
     expect_refused(&p, REFUSED_BUSY);
     peer_done(&p);
     for (int i = 0; i < STREAMS_BULK_MAX; i++)
@@ -454,20 +461,22 @@ static void there_is_a_ceiling_for_each_class(void **state)
     p = open_peer(x, CHANNEL_LOG);
     expect_refused(&p, REFUSED_BUSY);
     peer_done(&p);
-    assert_int_equal(x->hellos, STREAMS_CONTROL_MAX + STREAMS_BULK_MAX);
+    assert_int_equal(x->hellos, spoken);
     for (int i = 0; i < STREAMS_MUTE_MAX; i++)
         mute[i] = connect_peer(x, 2);
     assert_int_equal(x->owner.n, STREAMS_MAX);
     peer_done(&control[0]); /* room again */
     turn(x);
     p = open_peer(x, CHANNEL_CONTROL); /* through a crowd of mutes: the oldest went */
-    assert_int_equal(x->hellos, STREAMS_CONTROL_MAX + STREAMS_BULK_MAX + 1);
+    assert_int_equal(x->hellos, spoken + 1);
     assert_true(hung_up(&mute[0]));
     assert_false(hung_up(&mute[1]));
     assert_false(hung_up(&p));
     peer_done(&p);
     for (int i = 1; i < STREAMS_CONTROL_MAX; i++)
         peer_done(&control[i]);
+    for (int i = 0; i < STREAMS_CALL_MAX; i++)
+        peer_done(&call[i]);
     for (int i = 0; i < STREAMS_BULK_MAX; i++)
         peer_done(&bulk[i]);
     for (int i = 0; i < STREAMS_MUTE_MAX; i++)
