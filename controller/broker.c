@@ -215,7 +215,10 @@ static void receive(struct broker *b)
         lost(b, to ? strerror(errno) : "out of memory");
     else
         buf_wrote(&b->in, (size_t)n);
+}
 
+static void take_frames(struct broker *b)
+{
     struct frame f;
     size_t used, at = 0;
     int rc = 0;
@@ -349,6 +352,7 @@ static void drive(struct broker *b, bool readable)
     b->busy = true;
     if (readable && !b->why.code)
         receive(b);
+    take_frames(b);
     if (!b->closing)
         transmit(b);
     if (b->why.code)
@@ -442,6 +446,7 @@ static int hear_hello(struct broker *b, struct err *err)
         return rc;
     buf_drop(&b->in, used);
     b->greeted = true;
+    uv_idle_start(b->kick, on_kick); /* it may have said more already */
     return 0;
 }
 
