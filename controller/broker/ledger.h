@@ -48,6 +48,16 @@ int ledger_over(struct ledger *l, const char *attempt, struct err *err); /* unkn
 /* From now on everything of the attempt is refused; the first reason counts. */
 int ledger_stop(struct ledger *l, const char *attempt, const char *why, struct err *err);
 
+/* Why a hold was refused, for what follows from it. */
+enum ledger_no {
+    LEDGER_NO_NOT,     /* it was not */
+    LEDGER_NO_ATTEMPT, /* unknown, over, stopped, too late, of another provider: for good */
+    LEDGER_NO_BUDGET,  /* the task's money or calls do not suffice: for good */
+    LEDGER_NO_DAY,     /* the provider's of this UTC day do not: not before tomorrow */
+    LEDGER_NO_HELD,    /* the money is there, but reserved for calls under way */
+    LEDGER_NO_RATE,    /* calls a minute, calls at once: again a little later */
+};
+
 struct ledger_ask {
     const char *attempt;
     const struct provider *provider;
@@ -63,6 +73,8 @@ struct ledger_ask {
  * UTC day. Not durable yet: see ledger_flush. *ret_call names it from now on. */
 int ledger_hold(struct ledger *l, const struct ledger_ask *ask, uint64_t *ret_call,
                 struct err *err);
+/* Of the last ledger_hold() that was refused. */
+enum ledger_no ledger_why(const struct ledger *l);
 
 enum ledger_end {               /* why a call's price is what it is */
                   CALL_HELD,    /* under way, or never heard of again */
@@ -75,7 +87,8 @@ enum ledger_end {               /* why a call's price is what it is */
 };
 extern const char *const ledger_end_names[CALL_END_COUNT + 1];
 
-/* Settles a call; usage NULL: CALL_WHOLE or CALL_UNSENT as `end` says. Durable with the next flush. */
+/* Settles a call; usage NULL: CALL_WHOLE or CALL_UNSENT as `end` says. Durable with the next flush;
+ * one that a failed flush took back is tried again with the next. */
 int ledger_settle(struct ledger *l, uint64_t call, enum ledger_end end, const struct usage *usage,
                   uint64_t micros, int http_status, uint64_t first_byte_ms, uint64_t ms,
                   struct err *err);
