@@ -285,6 +285,10 @@ static void finish(struct attempt *a, const char *note)
     enum outcome o = (enum outcome)a->fetch.result.outcome;
     const char *reason = a->fetch.result.reason;
     keep_cache(a);
+    /* An agent that ends well may have done nothing at all. */
+    if (note[0] == 0 && a->fetch.result.commit[0] == 0 &&
+        (o == OUTCOME_SUCCEEDED || o == OUTCOME_FAILED))
+        note = ATTEMPT_NO_CHANGE;
     if (note[0] != 0 && reason[0] != 0)
         attempt_end(a, outcome_state(o), codes[o], "%.140s; %.150s", reason, note);
     else

@@ -150,7 +150,9 @@ static int pick_host(struct engine *e, const struct task_row *row, char out[stat
         struct engine_host *h = engine_host_get(e, hosts[i].name, err);
         if (h == NULL || !plan_host_fits(&hosts[i], &row->policy))
             continue;
-        unsigned load = h->slots_used * 4 + (h->state == HOST_READY ? 0 : 1) + h->tries;
+        /* Not what it needs: it may be in the image, or the host's own. */
+        unsigned lacks = row->tool[0] && !store_host_tool(&hosts[i], row->tool) ? 1u << 16 : 0;
+        unsigned load = lacks + h->slots_used * 4 + (h->state == HOST_READY ? 0 : 1) + h->tries;
         if (load < best) {
             best = load;
             memcpy(out, hosts[i].name, HOST_NAME_SIZE);

@@ -193,6 +193,108 @@ static void jail_lines(const struct plan *p, struct buf *to)
              "attack, which the jail otherwise keeps from it");
 }
 
+static void tool_note(const struct plan *p, struct buf *to)
+{
+    for (size_t i = 0; i < p->nhosts; i++)
+        if (!p->task->tool[0] || store_host_tool(&p->hosts[i], p->task->tool))
+            return;
+    label(to, "");
+    buf_addf(to, "%s no '%s' among its tools when last seen (deploy/tools makes them)%s\n",
+             p->nhosts == 1 ? "the host had" : "none of the hosts had", p->task->tool,
+             p->task->policy.image[0] ? ": it must be in the image" : "");
+}
+
+static void agent_lines(const struct plan *p, struct buf *to)
+{
+    const struct task_row *t = p->task;
+    const struct task_file *f = t->files.items;
+
+    if (t->agent[0]) {
+        line(to, "agent", t->agent);
+        tool_note(p, to);
+    }
+    for (size_t i = 0; i < t->files.n; i++) {
+        label(to, i ? "" : "files");
+        buf_adds(to, "~/");
+        term_line(f[i].path, to);
+        buf_addf(to, "  (%zu lines)\n", f[i].lines.n);
+    }
+    for (size_t i = 0; i < t->env.n; i++) {
+        label(to, i ? "" : "environment");
+        term_line(t->env.v[i], to);
+        buf_addc(to, '\n');
+    }
+}
+
+static void names_line(struct buf *to, const char *what, const struct strv *names,
+                       const char *otherwise)
+{
+    label(to, "");
+    buf_adds(to, what);
+    for (size_t i = 0; i < names->n; i++) {
+        buf_adds(to, i ? ", " : "");
+        term_line(names->v[i], to);
+    }
+    buf_addf(to, "%s\n", names->n ? "" : otherwise);
+}
+
+/* What the budget is worth: the broker reserves the most that a call can cost before it is made. */
+static void price_lines(const struct plan *p, struct buf *to)
+{
+    const struct spend *s = &p->task->policy.spend;
+    uint64_t most = spend_plan_call(p->books, s, SPEND_PLAN_BYTES);
+
+    label(to, "prices");
+    buf_addf(to, "as of %s; a call of %u kB may cost at most ", prices_as_of(p->books->prices),
+             SPEND_PLAN_BYTES / 1000);
+    usd_format(most, to);
+    buf_addc(to, '\n');
+    if (most > s->usd_micros)
+        line(to, "",
+             "MORE THAN THE BUDGET: such a call is refused; a higher --budget or a lower "
+             "--output-tokens helps");
+}
+
+static void spend_lines(const struct plan *p, struct buf *to)
+{
+    const struct spend *s = &p->task->policy.spend;
+
+    if (!spend_any(s)) {
+        line(to, "model calls", "none");
+        return;
+    }
+    label(to, "model calls");
+    usd_format(s->usd_micros, to);
+    buf_addf(to, " at %s, for the whole task\n", s->provider);
+    label(to, "");
+    buf_addf(to, "at most %llu calls, %llu a minute, %llu at once, %llu tokens out each\n",
+             (unsigned long long)s->calls, (unsigned long long)s->calls_per_minute,
+             (unsigned long long)s->in_flight, (unsigned long long)s->output_tokens);
+    names_line(to, "models: ", &s->models, "each that the provider has a price for");
+    if (s->hosted_tools.n > 0)
+        names_line(
+            to, "tools that run at the provider, OUTSIDE the egress gate: ", &s->hosted_tools, "");
+    if (p->books && p->books->prices)
+        price_lines(p, to);
+}
+
+static void repo_lines(const struct plan *p, struct buf *to)
+{
+    static const char *const means[REPO_MODE_COUNT] = {
+        [REPO_READ] = "it may read ",
+        [REPO_PUSH] = "it may read, and push to its own branch of, ",
+        [REPO_TOKEN] = "it gets a short-lived token of its own for ",
+    };
+    const struct repo_access *repo = &p->task->policy.repo;
+
+    if (repo->mode == REPO_NONE)
+        return;
+    label(to, "remote");
+    buf_adds(to, means[repo->mode]);
+    term_line(repo->url, to);
+    buf_addc(to, '\n');
+}
+
 void plan_text(const struct plan *p, struct buf *to)
 {
     struct buf words;
@@ -208,7 +310,10 @@ void plan_text(const struct plan *p, struct buf *to)
     lines(to, "tests", &p->task->tests);
     if (p->task->tests.n == 0)
         line(to, "tests", "none: nothing but the command's exit status will speak for the patch");
+    agent_lines(p, to);
     host_lines(p, to);
+    spend_lines(p, to);
+    repo_lines(p, to);
     limit_lines(p, to);
     network_lines(p, to);
     jail_lines(p, to);

@@ -4,6 +4,7 @@
 #define CONTROLLER_PLAN_H
 
 #include "controller/source.h"
+#include "controller/spend_plan.h"
 #include "controller/store.h"
 
 struct plan {
@@ -11,6 +12,7 @@ struct plan {
     const struct host_row *hosts; /* one, or those that the engine may choose among */
     size_t nhosts;                /* not 0 */
     const struct task_row *task;
+    const struct spend_books *books; /* when the task may spend anything; else NULL or empty */
 };
 
 /* Appends the plan, one fact a line. Foreign text (names, subjects, commands) comes out neutral. */

@@ -46,6 +46,9 @@ struct host_row {
     uint64_t added, last_seen;               /* Unix seconds; 0 never */
 };
 
+/* A task's reason when it ended as it should and its tree is as it was. */
+#define ATTEMPT_NO_CHANGE "no change"
+
 struct task_row {
     char id[ID_SIZE];
     char title[201];
@@ -58,6 +61,7 @@ struct task_row {
     struct strv setup, command, tests;
     char agent[TASK_AGENT_SIZE]; /* the profile's name; "" a plain command */
     int events;                  /* enum agent_events: what its stdout is, for people */
+    char tool[65];               /* that it wants in the host's tool layer; "" none */
     struct strv env;             /* as struct task has them */
     struct json_list files;
     struct policy policy;

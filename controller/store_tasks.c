@@ -50,6 +50,7 @@ static const struct json_field work_fields[] = {
     JSON_ROW(struct task_row, STRS, tests),
     JSON_ROW(struct task_row, TEXT, agent, .optional = true),
     JSON_ROW(struct task_row, ENUM, events, .names = agent_events_names, .optional = true),
+    JSON_ROW(struct task_row, TEXT, tool, .optional = true),
     JSON_ROW(struct task_row, STRS, env, .optional = true),
     JSON_ROW(struct task_row, LIST, files, .shape = &task_file_shape, .optional = true),
     JSON_END,

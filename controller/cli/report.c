@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controller/agent_profile.h"
 #include "controller/cli/egress_view.h"
 
 static void load(const struct paths *p, const struct task_row *row, const uint8_t *key,
@@ -70,6 +71,7 @@ void report_row_json(const struct task_row *row, struct buf *b)
     emit_text(b, "base", row->base);
     emit_text(b, "branch", row->branch);
     emit_strs(b, "setup", &row->setup);
+    emit_text(b, "agent", row->agent);
     emit_strs(b, "command", &row->command);
     emit_strs(b, "tests", &row->tests);
     emit_text(b, "commit", row->commit);
@@ -107,6 +109,7 @@ void report_result_json(const struct report *r, struct buf *b)
         for (size_t i = 0; i < res->steps.n; i++)
             step_json(&steps[i], b);
         emit_close(b, ']');
+        emit_bool(b, "changed", res->commit[0] != 0);
         emit_uint(b, "patch_bytes", res->patch_bytes);
         emit_limit_names(b, "unenforced", res->unenforced);
         emit_uint(b, "wall_ms", res->wall_ms);
@@ -174,13 +177,30 @@ void report_steps(const struct result *r, struct buf *b)
         step_text(&steps[i], b);
 }
 
+/* What its profile knows of the way it ended. */
+static void agent_text(const struct report *r, struct buf *b)
+{
+    const struct result *res = &r->result.u.result;
+    const struct step_result *s = res->steps.items;
+    char means[201];
+
+    for (size_t i = 0; r->row->agent[0] && i < res->steps.n; i++) {
+        if (s[i].kind != STEP_COMMAND || !s[i].ran || s[i].signal || s[i].exit == 0)
+            continue;
+        agent_exit_means(r->row->agent, s[i].exit, means);
+        if (means[0])
+            buf_addf(b, "  agent     %s: %s\n", r->row->agent, means);
+    }
+}
+
 static void result_text(const struct report *r, struct buf *b)
 {
     const struct result *res = &r->result.u.result;
 
     report_steps(res, b);
+    agent_text(r, b);
     if (!res->commit[0]) {
-        buf_adds(b, "  patch     none: the tree is as it was\n");
+        buf_adds(b, "  patch     no change: the tree is as it was\n");
     } else {
         buf_adds(b, "  patch     ");
         size_text(res->patch_bytes, b);
@@ -225,6 +245,7 @@ static void wiped_text(const struct report *r, struct buf *b)
 void report_text(const struct report *r, struct buf *b)
 {
     const struct task_row *row = r->row;
+    bool no_change;
 
     buf_addf(b, "task %s: %s", row->id, task_state_names[row->state]);
     if (row->attempt_n)
@@ -233,8 +254,9 @@ void report_text(const struct report *r, struct buf *b)
         buf_adds(b, " in ");
         report_duration(r->result.u.result.wall_ms, b);
     }
-    buf_addc(b, '\n');
-    if (row->reason[0]) {
+    no_change = strcmp(row->reason, ATTEMPT_NO_CHANGE) == 0;
+    buf_adds(b, no_change ? ", " ATTEMPT_NO_CHANGE "\n" : "\n");
+    if (row->reason[0] && !no_change) {
         buf_adds(b, "  reason    ");
         cli_text(b, row->reason);
         buf_addc(b, '\n');

@@ -15,7 +15,9 @@
 
 #include "common/clock.h"
 #include "common/file.h"
+#include "controller/cli/run_agent.h"
 #include "controller/cli/run_spec.h"
+#include "controller/cli/run_spend.h"
 #include "controller/cli/run_view.h"
 #include "controller/cli/verbs.h"
 #include "controller/engine.h"
@@ -92,6 +94,63 @@ static const struct opt options[] = {
      .kind = OPT_FLAG,
      .offset = offsetof(struct run_opts, trusted),
      .help = "you trust this task: keep its cache under that NAME for later ones"},
+    {.name = "agent",
+     .letter = 'a',
+     .kind = OPT_TEXT,
+     .offset = offsetof(struct run_opts, agent),
+     .arg = "NAME|FILE",
+     .help =
+         "run this coding agent (creel agents lists them); the words are its prompt, '-' reads it"},
+    {.name = "prompt-file",
+     .kind = OPT_TEXT,
+     .offset = offsetof(struct run_opts, prompt_file),
+     .arg = "FILE",
+     .help = "the prompt, instead of the words"},
+    {.name = "budget",
+     .kind = OPT_TEXT,
+     .offset = offsetof(struct run_opts, budget),
+     .arg = "USD",
+     .help = "what all model calls of the task may cost, as \"2.50\""},
+    {.name = "provider",
+     .kind = OPT_TEXT,
+     .offset = offsetof(struct run_opts, provider),
+     .arg = "NAME",
+     .help = "who serves its model calls (default: the only one that the agent can speak to)"},
+    {.name = "model",
+     .letter = 'm',
+     .kind = OPT_TEXT,
+     .offset = offsetof(struct run_opts, model),
+     .arg = "NAME",
+     .help =
+         "the model that it may ask for (default: the agent's; for a command: each with a price)"},
+    {.name = "calls",
+     .kind = OPT_UINT,
+     .offset = offsetof(struct run_opts, calls),
+     .arg = "N",
+     .help = "how many model calls (500)"},
+    {.name = "output-tokens",
+     .kind = OPT_UINT,
+     .offset = offsetof(struct run_opts, output_tokens),
+     .arg = "N",
+     .help = "how much a model may answer to one call (32000)"},
+    {.name = "hosted-tool",
+     .kind = OPT_MANY,
+     .offset = offsetof(struct run_opts, hosted_tools),
+     .arg = "TYPE",
+     .help = "let it use a tool that runs at the provider, outside the egress gate (web_search); "
+             "may be repeated"},
+    {.name = "repo-access",
+     .kind = OPT_TEXT,
+     .offset = offsetof(struct run_opts, repo_access),
+     .arg = "MODE",
+     .help =
+         "of the repository's remote while it runs: none (default), read or push by the broker, "
+         "or token"},
+    {.name = "repo-url",
+     .kind = OPT_TEXT,
+     .offset = offsetof(struct run_opts, repo_url),
+     .arg = "URL",
+     .help = "that remote, https://HOST/PATH"},
     {.name = "yes",
      .letter = 'y',
      .kind = OPT_FLAG,
@@ -113,6 +172,8 @@ struct run {
     struct cli *cli;
     const struct run_opts *o;
     struct run_spec spec;
+    struct agent_profile agent; /* empty: none */
+    struct spend_books books;   /* opened when there is anything to spend */
     struct paths paths;
     struct store *store;
     struct source source;
@@ -161,7 +222,6 @@ static int cache_choose(struct run *r, struct err *err)
 static int lists_copy(struct run *r, struct err *err)
 {
     if (strv_copy(&r->row.setup, &r->spec.setup) < 0 ||
-        strv_copy(&r->row.command, &r->spec.command) < 0 ||
         strv_copy(&r->row.tests, &r->spec.tests) < 0)
         return err_set(err, ERR_FAIL, "out of memory");
     return 0;
@@ -185,7 +245,9 @@ static int row_fill(struct run *r, struct err *err)
     snprintf(t->branch, sizeof(t->branch), "creel/%s", t->id);
     t->state = TASK_QUEUED;
     t->outcome = -1;
-    return lists_copy(r, err);
+    int rc = lists_copy(r, err);
+    rc = rc < 0 ? rc : run_agent_fill(&r->spec, &r->agent, t, err);
+    return rc < 0 ? rc : run_repo_env(&t->policy.repo, &t->env, err);
 }
 
 static int prepare(struct run *r, struct err *err)
@@ -194,7 +256,9 @@ static int prepare(struct run *r, struct err *err)
                          r->spec.base[0] ? r->spec.base : NULL, &r->source, err);
 
     rc = rc < 0 ? rc : hosts_load(r, err);
-    rc = rc < 0 ? rc : run_spec_policy(&r->spec, &r->row.policy, err);
+    rc = rc < 0 ? rc : run_spec_policy(&r->spec, r->agent.limits, &r->row.policy, err);
+    rc = rc < 0 ? rc
+                : run_spend(&r->spec, &r->agent, &r->paths, &r->books, &r->row.policy.spend, err);
     rc = rc < 0 ? rc : cache_choose(r, err);
     return rc < 0 ? rc : row_fill(r, err);
 }
@@ -229,6 +293,12 @@ static int plan_event(struct run *r, struct err *err)
     emit_text(b, "cache", r->row.cache);
     emit_text(b, "cache_sha256", r->row.policy.cache);
     emit_bool(b, "trusted", r->row.policy.cache_keep);
+    emit_text(b, "agent", r->row.agent);
+    emit_text(b, "provider", r->row.policy.spend.provider);
+    emit_uint(b, "usd_micros", r->row.policy.spend.usd_micros);
+    emit_strs(b, "models", &r->row.policy.spend.models);
+    emit_text(b, "repo_access", repo_mode_names[r->row.policy.repo.mode]);
+    emit_text(b, "repo_url", r->row.policy.repo.url);
     return run_event_end(&r->view, err);
 }
 
@@ -430,7 +500,7 @@ static int print_id(struct run *r, struct err *err)
 static int go(struct run *r, struct err *err)
 {
     int rc = prepare(r, err);
-    struct plan plan = {&r->source, r->hosts, r->nhosts, &r->row};
+    struct plan plan = {&r->source, r->hosts, r->nhosts, &r->row, &r->books};
 
     rc = rc < 0 ? rc : plan_check(&plan, err);
     rc = rc < 0 ? rc : plan_show(r, &plan, err);
@@ -459,6 +529,7 @@ static int run(struct cli *cli, void *opts, char **args, size_t nargs, struct er
     r->paths.rootfd = -1;
     run_view_init(&r->view, cli, r->o->json);
     rc = run_spec_make(cli, r->o, args, nargs, &r->spec, err);
+    rc = rc < 0 ? rc : run_agent_load(&r->spec, &r->agent, err);
     rc = rc < 0 ? rc : cli_open(cli, &r->paths, &r->store, err);
     if (rc == 0) {
         rc = go(r, err);
@@ -471,6 +542,8 @@ static int run(struct cli *cli, void *opts, char **args, size_t nargs, struct er
     run_view_done(&r->view);
     task_row_done(&r->row);
     free(r->hosts);
+    spend_books_done(&r->books);
+    agent_profile_done(&r->agent);
     run_spec_done(&r->spec);
     free(r);
     return rc;
@@ -478,7 +551,8 @@ static int run(struct cli *cli, void *opts, char **args, size_t nargs, struct er
 
 const struct cmd cmd_run = {
     .name = "run",
-    .args = "[options] -- COMMAND...  |  creel run [options] TASK.json",
+    .args = "[options] -- COMMAND...  |  creel run --agent NAME [options] PROMPT...  |\n"
+            "       creel run [options] TASK.json",
     .summary = "Run a command on a host and bring back its patch.",
     .help =
         "The command runs in a jail on the host, in a copy of the repository's commit, with no\n"
@@ -486,16 +560,22 @@ const struct cmd cmd_run = {
         "they are; for a shell line say sh -c '...'.\n"
         "The plan is shown first and asked about; Ctrl-C later detaches, the task goes on.\n"
         "The task's stdout comes to stdout, its stderr and all else to stderr.\n\n"
-        "TASK.json: {\"command\":[...]} and, as wanted, \"repo\", \"base\", \"host\", \"title\",\n"
+        "With --agent the words are the agent's prompt, and --budget bounds what its model calls\n"
+        "may cost: they go through this machine, which alone has the provider's key.\n\n"
+        "TASK.json: {\"command\":[...]} or {\"agent\":\"..\",\"prompt\":\"..\"} and, as wanted, "
+        "\"repo\", \"base\", \"host\", \"title\",\n"
         "\"setup\":[...], \"tests\":[...], \"limits\":\"mem=4G\", \"allow_unenforced\":\"cpu\",\n"
-        "\"egress\":[...], \"image\", \"cache\", \"trusted\":true, \"nested_userns\":true. Flags "
-        "win over\n"
-        "it; no other keys are taken.\n\n"
+        "\"egress\":[...], \"image\", \"cache\", \"trusted\":true, \"nested_userns\":true,\n"
+        "\"provider\", \"budget\":\"2.50\", \"model\", \"calls\":N, \"output_tokens\":N,\n"
+        "\"hosted_tools\":[...], \"repo_access\":\"read\", \"repo_url\". Flags win over it; no "
+        "other\n"
+        "keys are taken.\n\n"
         "A rule is a host's name (ports 80 and 443), NAME:PORT, *.SUFFIX, or a preset, which the\n"
         "host resolves from its package managers' own configuration. Every connection is\n"
         "recorded: creel show ID --egress lists them, with the flag that would allow each\n"
         "denied one.\n\n"
         "  creel run --test 'make check' -- sh -c 'sed -i s/teh/the/ README'\n"
+        "  creel run --agent codex --budget 2.50 --test 'make check' 'fix the failing test'\n"
         "  creel run --limit mem=8G,wall=2h --host big -- ./agent.sh\n"
         "  creel run --egress npm,api.example.org --cache npm -- npm test\n\n"
         "exit status: 0 succeeded, 5 command or tests failed, 3 cancelled or timed out, 7 "

@@ -9,6 +9,7 @@
 
 #include "common/term.h"
 #include "controller/plan.h"
+#include "proto/utf8.h"
 
 #define TASK_FILE_MAX (1u << 20)
 #define TITLE_BYTES   72
@@ -19,7 +20,7 @@ static const struct json_field spec_fields[] = {
     JSON_ROW(struct run_spec, TEXT, host, .optional = true),
     JSON_ROW(struct run_spec, PROSE, title, .optional = true),
     JSON_ROW(struct run_spec, STRS, setup, .optional = true),
-    JSON_ROW(struct run_spec, STRS, command),
+    JSON_ROW(struct run_spec, STRS, command, .optional = true),
     JSON_ROW(struct run_spec, STRS, tests, .optional = true),
     JSON_ROW(struct run_spec, TEXT, limits, .optional = true),
     JSON_ROW(struct run_spec, TEXT, allow_unenforced, .optional = true),
@@ -28,6 +29,16 @@ static const struct json_field spec_fields[] = {
     JSON_ROW(struct run_spec, BOOL, nested_userns, .optional = true),
     JSON_ROW(struct run_spec, TEXT, cache, .optional = true),
     JSON_ROW(struct run_spec, BOOL, trusted, .optional = true),
+    JSON_ROW(struct run_spec, TEXT, agent, .optional = true),
+    JSON_ROW(struct run_spec, PROSE, prompt, .optional = true),
+    JSON_ROW(struct run_spec, TEXT, provider, .optional = true),
+    JSON_ROW(struct run_spec, TEXT, budget, .optional = true),
+    JSON_ROW(struct run_spec, TEXT, model, .optional = true),
+    JSON_ROW(struct run_spec, INT, calls, .optional = true),
+    JSON_ROW(struct run_spec, INT, output_tokens, .optional = true),
+    JSON_ROW(struct run_spec, STRS, hosted_tools, .optional = true),
+    JSON_ROW(struct run_spec, ENUM, repo_access, .names = repo_mode_names, .optional = true),
+    JSON_ROW(struct run_spec, TEXT, repo_url, .optional = true),
     JSON_END,
 };
 static const struct json_shape spec_shape = {.size = sizeof(struct run_spec),
@@ -68,6 +79,56 @@ static int from_words(char **words, size_t n, struct run_spec *out, struct err *
         if (strv_add(&out->command, words[i]) < 0)
             return err_set(err, ERR_FAIL, "out of memory");
     return 0;
+}
+
+/* What the jail's command line takes: text, no bytes that act on a terminal. */
+static int prompt_set(const struct buf *text, struct run_spec *out, struct err *err)
+{
+    size_t n = text->len, line = 1;
+
+    while (n > 0 && text->data[n - 1] == '\n')
+        n--;
+    if (text->failed || n >= sizeof(out->prompt))
+        return err_set(err, ERR_USAGE,
+                       "the prompt is longer than %zu bytes: put it into the "
+                       "repository as a file and name that",
+                       sizeof(out->prompt) - 1);
+    for (size_t i = 0; i < n; i++) {
+        uint8_t c = text->data[i];
+        if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f)
+            return err_set(err, ERR_USAGE, "the prompt holds a control byte (0x%02x) in line %zu",
+                           c, line);
+        line += c == '\n';
+    }
+    if (!utf8_valid(text->data, n))
+        return err_set(err, ERR_USAGE, "the prompt is not UTF-8");
+    memcpy(out->prompt, text->data, n);
+    out->prompt[n] = 0;
+    return 0;
+}
+
+/* The words, or a file, or with "-" stdin. */
+static int prompt_read(const struct run_opts *o, char **words, size_t n, struct run_spec *out,
+                       struct err *err)
+{
+    const char *file = o->prompt_file                     ? o->prompt_file
+                       : n == 1 && !strcmp(words[0], "-") ? "-"
+                                                          : "";
+    struct buf text;
+    int rc = 0;
+
+    if (o->prompt_file && n > 0)
+        return err_set(err, ERR_USAGE, "a prompt and --prompt-file: one of them");
+    buf_init(&text, sizeof(out->prompt) + 4096);
+    if (file[0])
+        rc = cli_read(file, &text, err);
+    for (size_t i = 0; !file[0] && i < n; i++) {
+        buf_adds(&text, i ? " " : "");
+        buf_adds(&text, words[i]);
+    }
+    rc = rc < 0 ? rc : prompt_set(&text, out, err);
+    buf_done(&text);
+    return rc;
 }
 
 static int text_over(const char *given, char *to, size_t size, const char *what, struct err *err)
@@ -126,6 +187,36 @@ static const char *or_env(const char *given, const char *in_file, const char *na
     return given ? given : !in_file[0] && v && v[0] ? v : NULL;
 }
 
+static int mode_over(const char *given, int *to, struct err *err)
+{
+    for (int i = 0; given && i < REPO_MODE_COUNT; i++)
+        if (strcmp(given, repo_mode_names[i]) == 0) {
+            *to = i;
+            return 0;
+        }
+    return given ? err_set(err, ERR_USAGE, "--repo-access %.20s: it is none, read, push or token",
+                           given)
+                 : 0;
+}
+
+static int spend_over(const struct run_opts *o, struct run_spec *s, struct err *err)
+{
+    int rc = text_over(o->agent, s->agent, sizeof(s->agent), "--agent", err);
+
+    rc = rc < 0 ? rc : text_over(o->provider, s->provider, sizeof(s->provider), "--provider", err);
+    rc = rc < 0 ? rc : text_over(o->budget, s->budget, sizeof(s->budget), "--budget", err);
+    rc = rc < 0 ? rc : text_over(o->model, s->model, sizeof(s->model), "--model", err);
+    rc = rc < 0 ? rc : text_over(o->repo_url, s->repo_url, sizeof(s->repo_url), "--repo-url", err);
+    rc = rc < 0 ? rc : list_over(&o->hosted_tools, &s->hosted_tools, err);
+    if (rc == 0 && (o->calls > INT32_MAX || o->output_tokens > INT32_MAX))
+        rc = err_set(err, ERR_USAGE, "--calls or --output-tokens: out of range");
+    if (o->calls)
+        s->calls = (int)o->calls;
+    if (o->output_tokens)
+        s->output_tokens = (int)o->output_tokens;
+    return rc < 0 ? rc : mode_over(o->repo_access, &s->repo_access, err);
+}
+
 static int overlay(const struct run_opts *o, struct run_spec *s, struct err *err)
 {
     const char *host = or_env(o->host, s->host, "CREEL_HOST");
@@ -143,6 +234,7 @@ static int overlay(const struct run_opts *o, struct run_spec *s, struct err *err
     s->trusted |= o->trusted;
     rc = rc < 0 ? rc : text_over(o->image, s->image, sizeof(s->image), "--image", err);
     rc = rc < 0 ? rc : text_over(o->cache, s->cache, sizeof(s->cache), "--cache", err);
+    rc = rc < 0 ? rc : spend_over(o, s, err);
     rc = rc < 0 ? rc : rules_over(&o->egress, &s->egress, err);
     rc = rc < 0 ? rc : list_over(&o->setup, &s->setup, err);
     return rc < 0 ? rc : list_over(&o->test, &s->tests, err);
@@ -150,8 +242,18 @@ static int overlay(const struct run_opts *o, struct run_spec *s, struct err *err
 
 static int spec_check(const struct run_spec *s, struct err *err)
 {
-    if (s->command.n == 0 || !s->command.v[0][0])
+    if (s->agent[0] && s->command.n > 0)
+        return err_set(err, ERR_USAGE, "an agent and a command: one of them");
+    if (!s->agent[0] && s->prompt[0])
+        return err_set(err, ERR_USAGE, "a prompt is for an agent: say which, --agent NAME");
+    if (!s->agent[0] && (s->command.n == 0 || !s->command.v[0][0]))
         return err_set(err, ERR_USAGE, "no command: creel run [options] -- COMMAND...");
+    if (s->calls < 0 || s->output_tokens < 0)
+        return err_set(err, ERR_USAGE, "calls and output_tokens are not negative");
+    if (s->repo_access == REPO_NONE ? s->repo_url[0] != 0 : s->repo_url[0] == 0)
+        return err_set(err, ERR_USAGE,
+                       "--repo-access read|push|token and --repo-url https://... go "
+                       "together");
     if (s->command.n > TASK_ARGS_MAX)
         return err_set(err, ERR_USAGE, "the command has over %d words", TASK_ARGS_MAX);
     if (s->tests.n > TASK_TESTS_MAX || s->setup.n > TASK_TESTS_MAX)
@@ -173,7 +275,11 @@ int run_spec_make(const struct cli *cli, const struct run_opts *o, char **args, 
     int rc;
 
     *out = (struct run_spec){0};
-    if (nargs == 0)
+    if (o->agent)
+        rc = prompt_read(o, args, nargs, out, err);
+    else if (o->prompt_file)
+        rc = err_set(err, ERR_USAGE, "--prompt-file is for an agent: say which, --agent NAME");
+    else if (nargs == 0)
         rc = err_set(err, ERR_USAGE, "nothing to run: creel run [options] -- COMMAND...");
     else if (after_dashes(cli, args[0]))
         rc = from_words(args, nargs, out, err);
@@ -186,12 +292,15 @@ int run_spec_make(const struct cli *cli, const struct run_opts *o, char **args, 
     return rc < 0 ? rc : spec_check(out, err);
 }
 
-int run_spec_policy(const struct run_spec *s, struct policy *out, struct err *err)
+int run_spec_policy(const struct run_spec *s, const char *limits, struct policy *out,
+                    struct err *err)
 {
     int rc = 0;
 
     policy_init(out);
-    if (s->limits[0])
+    if (limits[0])
+        rc = policy_set_limits(out, limits, err);
+    if (rc == 0 && s->limits[0])
         rc = policy_set_limits(out, s->limits, err);
     if (rc == 0 && s->allow_unenforced[0])
         rc = policy_allow_unenforced(out, s->allow_unenforced, err);
@@ -200,6 +309,8 @@ int run_spec_policy(const struct run_spec *s, struct policy *out, struct err *er
     memcpy(out->image, s->image, sizeof(out->image));
     out->nested_userns = s->nested_userns;
     out->cache_keep = s->trusted;
+    out->repo.mode = s->repo_access;
+    memcpy(out->repo.url, s->repo_url, sizeof(out->repo.url));
     return rc < 0 ? rc : policy_check(out, err);
 }
 
@@ -210,7 +321,10 @@ void run_spec_title(const struct run_spec *s, char out[static 201])
 
     buf_init(&words, JSON_BYTES_MAX);
     buf_init(&line, 8u << 20);
-    plan_words(&s->command, &words);
+    if (s->agent[0])
+        buf_add(&words, s->prompt, strcspn(s->prompt, "\n"));
+    else
+        plan_words(&s->command, &words);
     term_line(buf_str(&words), &line);
     n = line.len;
     if (n > TITLE_BYTES) {

@@ -6,7 +6,9 @@
 
 struct run_opts {
     const char *repo, *base, *host, *title, *limit, *allow_unenforced, *image, *cache;
-    struct strv setup, test, egress;
+    const char *agent, *prompt_file, *provider, *budget, *model, *repo_access, *repo_url;
+    unsigned calls, output_tokens;
+    struct strv setup, test, egress, hosted_tools;
     bool json, yes, detach, trusted, nested_userns;
 };
 
@@ -16,16 +18,25 @@ struct run_spec {
     char image[65], cache[CACHE_NAME_SIZE];
     bool trusted, nested_userns;
     struct strv setup, command, tests, egress;
+    char agent[PATH_MAX]; /* a profile's name or file; then `prompt` and no command */
+    char prompt[JSON_STR_MAX + 1];
+    char provider[PROVIDER_NAME_SIZE], budget[33], model[MODEL_NAME_SIZE];
+    int calls, output_tokens; /* 0: the default */
+    struct strv hosted_tools;
+    int repo_access; /* enum repo_mode */
+    char repo_url[REPO_URL_SIZE];
 };
 
-/* Fills from the task file or the words after `--`; a flag that is given wins over the file, the
+/* Fills from the task file or the words after `--`, which with --agent are the prompt; a flag that is given wins over the file, the
  * environment gives what neither says. run_spec_done() frees, also after failure. */
 int run_spec_make(const struct cli *cli, const struct run_opts *o, char **args, size_t nargs,
                   struct run_spec *out, struct err *err);
 void run_spec_done(struct run_spec *s);
-/* The policy that a spec asks for; which digest its cache has, only the store knows. */
-int run_spec_policy(const struct run_spec *s, struct policy *out, struct err *err);
-/* A title when none was given: the command's words, cut. */
+/* The policy that a spec asks for, on top of `limits` ("mem=2G", may be empty), but for what it may spend;
+ * which digest its cache has, only the store knows. */
+int run_spec_policy(const struct run_spec *s, const char *limits, struct policy *out,
+                    struct err *err);
+/* A title when none was given: the prompt's or the command's words, cut. */
 void run_spec_title(const struct run_spec *s, char out[static 201]);
 
 #endif

@@ -85,6 +85,20 @@ static void row(struct buf *b, const char *name, const char *text)
     buf_addc(b, '\n');
 }
 
+static void spend_text(const struct spend *s, struct buf *b)
+{
+    if (!spend_any(s))
+        return;
+    buf_adds(b, "  budget    ");
+    usd_format(s->usd_micros, b);
+    buf_addf(b, " at %s, %llu calls", s->provider, (unsigned long long)s->calls);
+    for (size_t i = 0; i < s->models.n; i++) {
+        buf_adds(b, i ? ", " : " to ");
+        cli_text(b, s->models.v[i]);
+    }
+    buf_addc(b, '\n');
+}
+
 static void asked_text(const struct task_row *t, struct buf *b)
 {
     struct buf words;
@@ -100,7 +114,12 @@ static void asked_text(const struct task_row *t, struct buf *b)
     row(b, "branch", t->branch);
     for (size_t i = 0; i < t->setup.n; i++)
         row(b, "setup", t->setup.v[i]);
+    row(b, "agent", t->agent);
     row(b, "command", buf_str(&words));
+    for (size_t i = 0; i < t->env.n; i++)
+        row(b, "env", t->env.v[i]);
+    for (size_t i = 0; i < t->files.n; i++)
+        row(b, "file", ((const struct task_file *)t->files.items)[i].path);
     for (size_t i = 0; i < t->tests.n; i++)
         row(b, "test", t->tests.v[i]);
     buf_adds(b, "  limits    ");
@@ -112,6 +131,8 @@ static void asked_text(const struct task_row *t, struct buf *b)
     for (size_t i = 0; i < t->policy.egress.n; i++)
         row(b, "network", t->policy.egress.v[i]);
     row(b, "image", t->policy.image);
+    spend_text(&t->policy.spend, b);
+    row(b, "remote", t->policy.repo.url);
     if (t->policy.nested_userns)
         row(b, "", "it may make user namespaces");
     if (t->cache[0])

@@ -46,6 +46,19 @@ static void everything_unusual_is_shown(void **state)
     SET(task.cache, "deps");
     task.policy.cache_keep = task.policy.nested_userns = true;
     memset(task.policy.cache, 'a', 64);
+    SET(task.agent, "codex");
+    SET(task.tool, "codex");
+    strv_add(&task.env, "A=\x1b[2J");
+    struct task_file *file = json_list_push(&task.files, &task_file_shape);
+    SET(file->path, ".codex/config.toml");
+    strv_add(&file->lines, "x");
+    SET(task.policy.spend.provider, "openai");
+    task.policy.spend.usd_micros = 2500000;
+    task.policy.spend.calls = 500;
+    strv_add(&task.policy.spend.models, "gpt-5.5");
+    strv_add(&task.policy.spend.hosted_tools, "web_search");
+    task.policy.repo.mode = REPO_PUSH;
+    SET(task.policy.repo.url, "https://forge.example/o/r");
     buf_init(&b, 1u << 20);
     plan_text(&plan, &b);
     has(&b, "network       npm  (preset: what the host's npm is set up to use)\n");
@@ -57,6 +70,16 @@ static void everything_unusual_is_shown(void **state)
     has(&b, "cache         deps (sha256 aaaaaaaaaaaa...), read-only below its own writes; TRUSTED");
     has(&b, "namespaces    it may make user namespaces");
     has(&b, "not enforced  mem on this host: no cgroup ");
+    has(&b, "agent         codex\n");
+    has(&b, "no 'codex' among its tools when last seen (deploy/tools makes them): it must be in "
+            "the image");
+    has(&b, "files         ~/.codex/config.toml  (1 lines)\n");
+    has(&b, "model calls   $2.50 at openai, for the whole task\n");
+    has(&b, "at most 500 calls, ");
+    has(&b, "models: gpt-5.5\n");
+    has(&b, "OUTSIDE the egress gate: web_search\n");
+    has(&b,
+        "remote        it may read, and push to its own branch of, https://forge.example/o/r\n");
     assert_null(strchr(buf_str(&b), 0x1b));
     assert_int_equal(plan_check(&plan, &err), -ERR_REFUSED);
     assert_non_null(strstr(err.msg, "--allow-unenforced mem"));
