@@ -53,21 +53,35 @@ static int next(struct http_chunks *c, unsigned char byte)
     }
 }
 
-long http_chunks_take(struct http_chunks *c, const void *bytes, size_t n, bool *ret_done)
+long http_chunks_data(struct http_chunks *c, const void *bytes, size_t n,
+                      struct http_span *ret_data, bool *ret_done)
 {
     const unsigned char *p = bytes;
-    size_t at = 0;
-    while (at < n && c->state != DONE && c->state != BAD) {
-        if (c->state != DATA) {
-            c->state = next(c, p[at++]);
-            continue;
-        }
-        size_t some = c->left < n - at ? (size_t)c->left : n - at;
-        at += some;
+    size_t at = 0, some = 0;
+    while (at < n && c->state != DATA && c->state != DONE && c->state != BAD)
+        c->state = next(c, p[at++]);
+    if (c->state == DATA) {
+        some = c->left < n - at ? (size_t)c->left : n - at;
         c->left -= some;
         if (c->left == 0)
             c->state = DATA_CR;
     }
+    *ret_data = (struct http_span){(const char *)p + at, some};
     *ret_done = c->state == DONE;
+    return c->state == BAD ? -1 : (long)(at + some);
+}
+
+long http_chunks_take(struct http_chunks *c, const void *bytes, size_t n, bool *ret_done)
+{
+    const unsigned char *p = bytes;
+    struct http_span data;
+    size_t at = 0;
+    *ret_done = c->state == DONE;
+    while (at < n && !*ret_done) {
+        long some = http_chunks_data(c, p + at, n - at, &data, ret_done);
+        if (some < 0)
+            return -1;
+        at += (size_t)some;
+    }
     return c->state == BAD ? -1 : (long)at;
 }

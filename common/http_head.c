@@ -18,7 +18,7 @@ static bool is_token(char c)
            (c != 0 && strchr("!#$%&'*+-.^_`|~", c));
 }
 
-static bool span_is(struct http_span s, const char *text)
+bool http_span_is(struct http_span s, const char *text)
 {
     return s.n == strlen(text) && strncasecmp(s.p, text, s.n) == 0;
 }
@@ -188,7 +188,7 @@ static int one_header(const struct http_head *h, const char *name, const struct 
 {
     *ret = NULL;
     for (size_t i = 0; i < h->nheaders; i++) {
-        if (!span_is(h->headers[i].name, name))
+        if (!http_span_is(h->headers[i].name, name))
             continue;
         if (*ret)
             return -1;
@@ -202,7 +202,7 @@ static bool has_underscored(const struct http_head *h)
 {
     for (size_t i = 0; i < h->nheaders; i++) {
         struct http_span s = h->headers[i].name;
-        if (span_is(s, "Content_Length") || span_is(s, "Transfer_Encoding"))
+        if (http_span_is(s, "Content_Length") || http_span_is(s, "Transfer_Encoding"))
             return true;
     }
     return false;
@@ -237,7 +237,7 @@ static int judge_body(struct http_head *out, const char **ret_why)
         return refuse(ret_why, "a Content-Length that is not one plain number");
     if (coding && out->minor == 0)
         return refuse(ret_why, "Transfer-Encoding in HTTP/1.0");
-    if (coding && !span_is(coding->value, "chunked"))
+    if (coding && !http_span_is(coding->value, "chunked"))
         return refuse(ret_why, "a Transfer-Encoding other than chunked");
     if (out->connect && (coding || out->length > 0))
         return refuse(ret_why, "CONNECT with a body");
@@ -262,7 +262,7 @@ static bool connection_drops(struct http_span value)
         while (token.n > 0 && strchr(" \t", token.p[token.n - 1]))
             token.n--;
         for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
-            if (span_is(token, kept[i]))
+            if (http_span_is(token, kept[i]))
                 return true;
     }
     return false;
@@ -271,7 +271,8 @@ static bool connection_drops(struct http_span value)
 static int judge_hops(const struct http_head *out, const char **ret_why)
 {
     for (size_t i = 0; i < out->nheaders; i++) {
-        if (span_is(out->headers[i].name, "Connection") && connection_drops(out->headers[i].value))
+        if (http_span_is(out->headers[i].name, "Connection") &&
+            connection_drops(out->headers[i].value))
             return refuse(ret_why, "a Connection header that names what must be kept");
     }
     return 0;
@@ -303,8 +304,32 @@ static int judge_host(struct http_head *out, const char **ret_why)
     return 0;
 }
 
-int http_head_parse(const void *bytes, size_t n, struct http_head *out, size_t *ret_used,
-                    const char **ret_why)
+/* The names that this machine has for itself, with or without a port. */
+static int judge_own_host(struct http_head *out, const char **ret_why)
+{
+    static const char *const own[] = {"127.0.0.1", "localhost", "[::1]"};
+    const struct http_header *h;
+    if (!out->origin)
+        return refuse(ret_why, "a target that is not a path: this is no proxy");
+    if (one_header(out, "Host", &h) < 0)
+        return refuse(ret_why, "two Host headers");
+    if (!h)
+        return refuse(ret_why, "no Host header");
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        struct http_span name = {h->value.p, strlen(own[i])}, port;
+        if (h->value.n < name.n || !http_span_is(name, own[i]))
+            continue;
+        port = (struct http_span){name.p + name.n, h->value.n - name.n};
+        if (parse_port(port, &out->port) < 0)
+            break;
+        memcpy(out->host, "localhost", sizeof "localhost");
+        return 0;
+    }
+    return refuse(ret_why, "a Host header that is not 127.0.0.1 or localhost");
+}
+
+static int parse(const void *bytes, size_t n, bool door, struct http_head *out, size_t *ret_used,
+                 const char **ret_why)
 {
     const char *at = bytes, *end;
     size_t used;
@@ -319,8 +344,20 @@ int http_head_parse(const void *bytes, size_t n, struct http_head *out, size_t *
         if (parse_header(take_line(&at), out, ret_why) < 0)
             return -1;
     if (judge_body(out, ret_why) < 0 || judge_hops(out, ret_why) < 0 ||
-        judge_host(out, ret_why) < 0)
+        (door ? judge_own_host(out, ret_why) : judge_host(out, ret_why)) < 0)
         return -1;
     *ret_used = used;
     return 1;
+}
+
+int http_head_parse(const void *bytes, size_t n, struct http_head *out, size_t *ret_used,
+                    const char **ret_why)
+{
+    return parse(bytes, n, false, out, ret_used, ret_why);
+}
+
+int http_head_parse_door(const void *bytes, size_t n, struct http_head *out, size_t *ret_used,
+                         const char **ret_why)
+{
+    return parse(bytes, n, true, out, ret_used, ret_why);
 }

@@ -48,6 +48,13 @@ struct http_head {
 int http_head_parse(const void *bytes, size_t n, struct http_head *out, size_t *ret_used,
                     const char **ret_why);
 
+/* As http_head_parse, for a server of our own on the jail's loopback: only origin-form, and a Host that is
+ * 127.0.0.1, localhost or [::1], with any port; `host` is then "localhost". */
+int http_head_parse_door(const void *bytes, size_t n, struct http_head *out, size_t *ret_used,
+                         const char **ret_why);
+/* Is the name this one, whatever its case? */
+bool http_span_is(struct http_span s, const char *text);
+
 /* Follows a chunked body without decoding it, so that the gate knows where a request ends. */
 struct http_chunks {
     int state;
@@ -56,5 +63,9 @@ struct http_chunks {
 /* How many of bytes[0..n) belong to the body; *ret_done when it ended there. -1: malformed (chunk
  * extensions, bare LF, sizes over 2^40 and trailers are refused). */
 long http_chunks_take(struct http_chunks *c, const void *bytes, size_t n, bool *ret_done);
+/* As http_chunks_take, but stops after the first piece of data, which *ret_data then shows (n = 0: there
+ * was none in these bytes). */
+long http_chunks_data(struct http_chunks *c, const void *bytes, size_t n,
+                      struct http_span *ret_data, bool *ret_done);
 
 #endif

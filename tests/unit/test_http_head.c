@@ -440,6 +440,79 @@ static void chunks(void **state)
     }
 }
 
+/* A server of our own on the loopback takes its own names alone, and no absolute form. */
+static void door(void **state)
+{
+    static const struct {
+        const char *host;
+        bool fine;
+    } rows[] = {
+        {"127.0.0.1:4100", true},
+        {"127.0.0.1", true},
+        {"localhost:4100", true},
+        {"LocalHost", true},
+        {"[::1]:4100", true},
+        {"127.0.0.1:", false},
+        {"127.0.0.1.example.com", false},
+        {"localhost.example.com", false},
+        {"127.0.0.2", false},
+        {"example.com", false},
+        {"user@localhost", false},
+        {"", false},
+        {"localhost:0", false},
+        {"localhost:99999", false},
+        {"localhosts", false},
+    };
+    static const char *const targets[] = {"http://localhost/", "http://example.com/", "*",
+                                          "localhost:4100"};
+    struct http_head h;
+    const char *why = "";
+    size_t used;
+    char text[512];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int n =
+            snprintf(text, sizeof text, "POST /v1/x HTTP/1.1\r\nHost: %s\r\n\r\n", rows[i].host);
+        int rc = http_head_parse_door(text, (size_t)n, &h, &used, &why);
+        if ((rc == 1) != rows[i].fine)
+            fail_msg("%s: %d", rows[i].host, rc);
+        if (rc == 1)
+            assert_string_equal(h.host, "localhost");
+    }
+    for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
+        int n =
+            snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", targets[i]);
+        assert_int_equal(http_head_parse_door(text, (size_t)n, &h, &used, &why), -1);
+    }
+    static const char none[] = "GET / HTTP/1.0\r\n\r\n";
+    assert_int_equal(http_head_parse_door(none, sizeof none - 1, &h, &used, &why), -1);
+    /* and the gate takes what it took */
+    static const char gate[] = "GET /x HTTP/1.1\r\nHost: 127.0.0.1:4100\r\n\r\n";
+    assert_int_equal(http_head_parse(gate, sizeof gate - 1, &h, &used, &why), -1);
+}
+
+static void chunks_of_data(void **state)
+{
+    static const char text[] = "5\r\nhello\r\n1\r\n!\r\n0\r\n\r\nGET";
+    for (size_t cut = 1; cut < sizeof text; cut++) {
+        struct http_chunks c = {0};
+        char got[16] = "";
+        size_t n = 0, at = 0, end = sizeof text - 1;
+        bool done = false;
+        while (!done) {
+            struct http_span data;
+            size_t some = cut < end - at ? cut : end - at;
+            long used = http_chunks_data(&c, text + at, some, &data, &done);
+            assert_true(used >= 0 && (size_t)used <= some && data.n <= some);
+            assert_true(n + data.n < sizeof got);
+            memcpy(got + n, data.p, data.n);
+            n += data.n;
+            at += (size_t)used;
+        }
+        assert_string_equal(got, "hello!");
+        assert_int_equal(at, end - 3);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -451,6 +524,8 @@ int main(void)
         cmocka_unit_test(limits),
         cmocka_unit_test(paths_and_headers),
         cmocka_unit_test(chunks),
+        cmocka_unit_test(chunks_of_data),
+        cmocka_unit_test(door),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
