@@ -36,9 +36,15 @@ int door_open(struct process *p, const char *attempt, int fd, struct err *err);
 /* Closes the attempt's doors; their services are told. */
 void doors_end(struct process *p, const char *attempt);
 void doors_close(struct process *p); /* all */
+/* At the end of each turn of the loop: sends what was answered, begins the next requests. */
+void doors_turn(struct process *p);
+/* Once a second: limits of time. */
+void doors_tick(struct process *p);
 
 struct process *request_process(const struct request *rq);
 const struct ledger_attempt *request_attempt(const struct request *rq);
+
+struct live_attempt *request_live(const struct request *rq); /* attempts.h */
 
 /* The head of an answer; `headers` are "name: value" lines, framing (chunked, or a length when length >=
  * 0) is added. Then the body in pieces, then the end. */

@@ -10,9 +10,13 @@
 #include "controller/broker_wire.h"
 
 struct door;
-struct model_calls; /* what model_call.c keeps an attempt: repeats, marks said */
-struct forge_queue; /* forge_queue.c: minted tokens and their revocation */
-struct needles;     /* controller/redact.h */
+struct service;      /* door.h */
+struct http_head;    /* common/http_head.h */
+struct live_attempt; /* attempts.h */
+struct model_call;   /* model_call.c */
+struct books;        /* books.h: the operator's files as loaded */
+struct forge_queue;  /* forge_queue.c: minted tokens and their revocation */
+struct needles;      /* controller/redact.h */
 
 struct process {
     uv_loop_t loop;
@@ -23,12 +27,25 @@ struct process {
     struct ledger *ledger;
     struct secrets *secrets;
     struct http_client *http;
-    struct door *doors; /* list */
-    struct model_calls *calls;
+    struct door *doors;            /* list */
+    struct live_attempt *attempts; /* list */
+    struct model_call *waiting;    /* calls whose hold is not durable yet */
+    struct books *books;
     struct forge_queue *forge;
     struct needles *needles;
     struct buf in;
+    /* Who serves this request; NULL: nobody (404). */
+    const struct service *(*route)(const struct http_head *head);
+    uint8_t chunk[65536]; /* what was just read from a jail */
+    size_t buffered;      /* bytes of jails and for jails that wait here, all together */
+    uv_prepare_t
+        before;        /* the ends of a turn of the loop: what was held is made durable, what was */
+    uv_check_t after;  /* answered is sent */
+    uv_timer_t tick;   /* a second */
+    struct err broken; /* code != 0: the engine's socket is of no use any more */
 };
+
+#define PROCESS_BUFFERED_MAX (256u << 20)
 
 /* To the engine, unasked. */
 /* A line for the attempt's log: "budget: 80 % of $2.50 spent". */

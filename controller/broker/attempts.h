@@ -1,0 +1,34 @@
+/* The attempts that are alive, as the broker process keeps them beside the ledger: who may knock, and what
+ * their calls were like so far. Loaded from the ledger when first wanted, so that a new process goes on
+ * where the old one died. */
+#ifndef CONTROLLER_BROKER_ATTEMPTS_H
+#define CONTROLLER_BROKER_ATTEMPTS_H
+
+#include "controller/broker/process.h"
+
+/* The same thing again and again: what it was last, and how often in a row. */
+struct repeats {
+    uint8_t last[32];
+    uint64_t n;
+};
+
+struct live_attempt {
+    struct live_attempt *next;
+    struct ledger_attempt a;
+    unsigned doors;     /* connections open now */
+    unsigned strangers; /* requests with a wrong token so far */
+    struct repeats asked, answered;
+};
+
+/* -ERR_REFUSED: not signed here, or over. Borrowed until attempts_end. */
+int attempts_get(struct process *p, const char *attempt, struct live_attempt **ret,
+                 struct err *err);
+/* Is it this attempt's token, and its time not over? Constant time in the token. */
+bool attempt_token_is(const struct live_attempt *l, const char *token, size_t n);
+/* Over for good: its doors are closed, its token is dead. Unknown is fine. */
+void attempts_end(struct process *p, const char *attempt);
+void attempts_free(struct process *p); /* all, at the process's end */
+/* Counts one more; how often the same came in a row by now. */
+uint64_t repeats_count(struct repeats *r, const uint8_t fingerprint[static 32]);
+
+#endif
