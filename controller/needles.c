@@ -17,7 +17,7 @@ struct needles {
     uint8_t key[KEY_BYTES];
     uint64_t k[2]; /* the window's, from the key */
     size_t n, cap;
-    struct needle *v; /* by window, then the longest first */
+    struct needle *v; /* by window, then the longest first, then the hash */
     uint64_t map[(1u << MAP_BITS) / 64];
 };
 
@@ -83,14 +83,22 @@ static void whole_hash(const struct needles *n, const uint8_t *bytes, size_t len
     crypto_generichash(out, 16, bytes, len, n->key, KEY_BYTES);
 }
 
-/* The first needle that is not before (window, len). */
-static size_t lower(const struct needles *n, uint64_t window, int len)
+static bool before(const struct needle *a, const struct needle *b)
+{
+    if (a->window != b->window)
+        return a->window < b->window;
+    if (a->len != b->len)
+        return a->len > b->len;
+    return memcmp(a->whole, b->whole, sizeof a->whole) < 0;
+}
+
+/* The first needle that is not before this one. */
+static size_t lower(const struct needles *n, const struct needle *what)
 {
     size_t a = 0, b = n->n;
     while (a < b) {
         size_t mid = a + (b - a) / 2;
-        const struct needle *v = &n->v[mid];
-        if (v->window < window || (v->window == window && v->len > len))
+        if (before(&n->v[mid], what))
             a = mid + 1;
         else
             b = mid;
@@ -101,11 +109,11 @@ static size_t lower(const struct needles *n, uint64_t window, int len)
 const struct needle *needle_at(const struct needles *n, const uint8_t *bytes, size_t avail,
                                bool *ret_open)
 {
-    uint32_t window = window_hash(n, bytes);
+    const struct needle first = {.window = window_hash(n, bytes), .len = NEEDLE_MAX};
     uint8_t whole[16];
     size_t hashed = 0;
     *ret_open = false;
-    for (size_t i = lower(n, window, NEEDLE_MAX); i < n->n && n->v[i].window == window; i++) {
+    for (size_t i = lower(n, &first); i < n->n && n->v[i].window == first.window; i++) {
         size_t len = (size_t)n->v[i].len;
         if (len > avail) {
             *ret_open = true;
@@ -117,12 +125,6 @@ const struct needle *needle_at(const struct needles *n, const uint8_t *bytes, si
             return &n->v[i];
     }
     return NULL;
-}
-
-static bool same(const struct needle *a, const struct needle *b)
-{
-    return a->window == b->window && a->len == b->len &&
-           memcmp(a->whole, b->whole, sizeof a->whole) == 0;
 }
 
 static int grow(struct needles *n, struct err *err)
@@ -143,11 +145,9 @@ static int grow(struct needles *n, struct err *err)
 
 static int insert(struct needles *n, const struct needle *what, struct err *err)
 {
-    size_t at = lower(n, what->window, what->len);
-    for (size_t i = at; i < n->n && n->v[i].window == what->window; i++) {
-        if (same(&n->v[i], what))
-            return 0;
-    }
+    size_t at = lower(n, what);
+    if (at < n->n && !before(what, &n->v[at]))
+        return 0;
     int rc = grow(n, err);
     if (rc < 0)
         return rc;

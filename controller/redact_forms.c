@@ -208,8 +208,8 @@ int needle_forms_each(const void *value, size_t len, needle_form_cb *cb, void *a
     if (len > NEEDLE_VALUE_MAX)
         return err_set(err, ERR_REFUSED, "a secret of %zu bytes: at most %u can be hidden", len,
                        NEEDLE_VALUE_MAX);
-    if (len == 0)
-        return 0;
+    if (len < NEEDLE_WINDOW)
+        return 0; /* its longer forms alone would only look like protection */
     if (!(w.scratch = secret_new(WORST_GROWTH * len, err)))
         return -(int)err->code;
     int rc = each_line(&w, value, len, err);

@@ -3,13 +3,14 @@
  *
  *   {"secrets":[{"name":"openai","ref":"cmd:pass show openai/key"}]}
  *
- *   cmd:LINE             stdout of `sh -c LINE` without its last newline
+ *   cmd:LINE             stdout of `sh -c LINE` without its last newline; in "/", without a terminal
  *   file:PATH            a regular file of the operator's own, mode 0600 or tighter, else refused
- *   env:NAME             of the process that started creel
+ *   env:NAME             of the process that started creel (so the engine's environment has it, too)
  *   git-credential:URL   the password that `git credential fill` gives for it
  *
  * References are resolved by a helper process that is forked before the broker closes its fences: it
- * alone can run programs and read files, and forgets what it sent. */
+ * alone can run programs and read files, and forgets what it sent. Values are any text without NUL: who
+ * puts one into a header checks that it is one line. */
 #ifndef CONTROLLER_BROKER_SECRETS_H
 #define CONTROLLER_BROKER_SECRETS_H
 
@@ -32,6 +33,8 @@ struct secret_refs {
 extern const struct json_shape secret_refs_shape;
 bool secret_name_valid(const char *name);
 int secret_ref_check(const char *ref, struct err *err); /* its form; -ERR_USAGE */
+/* secrets.json's text, decoded and checked, names unique. -ERR_USAGE naming what. */
+int secret_refs_parse(const void *bytes, size_t len, struct secret_refs *out, struct err *err);
 int secret_refs_load(int dirfd, struct secret_refs *out, struct err *err); /* absent file: empty */
 int secret_refs_save(int dirfd, const struct secret_refs *r, struct err *err); /* atomic, 0600 */
 void secret_refs_done(struct secret_refs *r);
@@ -41,7 +44,7 @@ void secret_refs_done(struct secret_refs *r);
  * the value or what the command printed. */
 int secret_resolve(const char *ref, struct buf *to, struct err *err);
 
-/* The helper: forks; returns its socket. Before threads, before broker_confine. `dir`: the broker's
+/* The helper: forks; returns its socket. Before threads, before broker_confine, before any key is loaded. `dir`: the broker's
  * directory, where it reads secrets.json each time. Ends when the socket closes. */
 int secret_helper_start(const char *dir, int *ret_fd, struct err *err);
 
@@ -53,6 +56,8 @@ void secrets_close(struct secrets *s); /* wipes; no callback comes after */
 typedef void secret_cb(void *arg, const char *value, size_t len, const struct err *err);
 /* May call back at once. Several wants for one name share one resolution. */
 void secrets_get(struct secrets *s, const char *name, secret_cb *cb, void *arg);
+/* The value did not do (a provider refused it): the next secrets_get resolves it anew. */
+void secrets_drop(struct secrets *s, const char *name);
 /* The owner of these callbacks is going: none comes any more. */
 void secrets_forget(struct secrets *s, void *arg);
 /* Called whenever there is a value that logs must not hold, by its name; also for those made here
