@@ -374,12 +374,13 @@ int json_decode(const struct json_shape *shape, const void *bytes, size_t len, v
 int json_decode_within(const struct json_shape *shape, const void *bytes, size_t len,
                        const struct json_bounds *bounds, void *out, struct err *err)
 {
+    const struct json_bounds no_nul = {.bytes = bounds->bytes, .items = bounds->items};
     struct json_path at = {.err = err};
     cJSON *tree;
     int rc;
 
     memset(out, 0, shape->size);
-    rc = json_scan(bytes, len, bounds, !shape_open(shape), err);
+    rc = json_scan(bytes, len, &no_nul, !shape_open(shape), err);
     if (rc < 0)
         return rc;
     tree = parse(bytes, len);

@@ -123,6 +123,9 @@ int json_encode(const struct json_shape *shape, const void *in, struct buf *to, 
 struct json_bounds {
     size_t bytes;
     size_t items; /* elements of one array, keys of one object */
+    /* "\u0000" and lone surrogates may stand in values, never in keys: other languages write them. For
+     * json_check_within alone. */
+    bool loose_escapes;
 };
 int json_decode_within(const struct json_shape *shape, const void *bytes, size_t len,
                        const struct json_bounds *bounds, void *out, struct err *err);

@@ -18,7 +18,7 @@ struct scan {
     size_t at, len;
     size_t items; /* that one container may have */
     unsigned depth;
-    bool integers_only;
+    bool integers_only, loose_escapes;
     struct buf text; /* every key so far, decoded: never more bytes than the input */
     struct buf keys; /* struct key of the objects still open, innermost last */
     struct err *err;
@@ -125,6 +125,8 @@ static int scan_unicode(struct scan *s, struct buf *keep)
 
     if (c < 0)
         return fault(s, "\\u needs four hex digits");
+    if (s->loose_escapes && !keep)
+        return 0; /* a pair's second half is an escape like any */
     if (c == 0)
         return fault(s, "\\u0000 is refused");
     if (c >= 0xdc00 && c <= 0xdfff)
@@ -164,14 +166,28 @@ static int scan_escape(struct scan *s, struct buf *keep)
     return 0;
 }
 
+/* Most text is plain: bytes that stand for themselves and end nothing. */
+static size_t plain_run(const struct scan *s)
+{
+    const uint8_t *from = s->bytes + s->at, *end = s->bytes + s->len, *p = from;
+
+    while (p < end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\')
+        p++;
+    return (size_t)(p - from);
+}
+
 /* The cursor stands on the opening quote. Decoded bytes go to `keep` unless that is NULL. */
 static int scan_string(struct scan *s, struct buf *keep)
 {
     s->at++;
     for (;;) {
-        int c = peek(s), rc;
-        size_t n;
+        size_t n = plain_run(s);
+        int c, rc;
 
+        if (keep)
+            buf_add(keep, s->bytes + s->at, n);
+        s->at += n;
+        c = peek(s);
         if (c < 0)
             return fault(s, "a string does not end");
         if (c == '"') {
@@ -341,6 +357,7 @@ int json_scan(const void *bytes, size_t len, const struct json_bounds *bounds, b
                      .len = len,
                      .items = bounds->items,
                      .integers_only = integers_only,
+                     .loose_escapes = bounds->loose_escapes,
                      .err = err};
     int rc;
 

@@ -9,6 +9,7 @@
 #include "controller/broker/price.h"
 
 #define CALL_BODY_MAX   (32u << 20) /* of a request */
+#define CALL_SENT_EXTRA 4096        /* bytes that dialect_request adds at most */
 #define CALL_EVENT_MAX  (8u << 20)  /* of one event of a stream */
 #define CALL_ANSWER_MAX (64u << 20) /* of an answer, streamed or not */
 
@@ -42,10 +43,12 @@ struct call_ask {
     uint64_t input_bound;    /* tokens that the request can count at most */
     uint64_t output_cap;     /* as it is in the body that is sent; times `n` choices */
     uint8_t fingerprint[32]; /* of what is asked; equal for the same call again */
+    char left_out[65]; /* the first member that is unknown here and so was left out; or empty */
 };
 
 /* Judges a request body (strict JSON) and appends to `out` what is sent instead: the same bytes, but the
- * output cap inserted or lowered, usage asked for, what tells of the machine taken out. -ERR_REFUSED in
+ * output cap inserted or lowered, usage asked for, what tells of the machine taken out, and every member
+ * that is not known here. `out` needs room for CALL_SENT_EXTRA bytes more than the body. -ERR_REFUSED in
  * words: not JSON, an unknown model, a hosted tool, a file or picture by address, background,
  * previous_response_id, service_tier, more than one choice times the cap, over bounds... */
 int dialect_request(const struct dialect *d, const struct call_rules *rules, const void *body,
