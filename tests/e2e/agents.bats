@@ -145,3 +145,28 @@ END
     exits 2 creel agents show nobody
     one_line
 }
+
+@test "tools come from a directory whole, a newer one takes over, the old one goes by --clean" {
+    local made="$E2E/made" from="$E2E/from"
+    mkdir -p "$from/bin"
+    printf '#!/bin/sh\necho first\n' >"$from/bin/helper"
+    chmod 4775 "$from/bin/helper"
+    exits 1 sh "$CREEL_ROOT/deploy/tools" --to "$made" "other=$from"
+    says 'holds no program bin/other'
+    exits 0 sh "$CREEL_ROOT/deploy/tools" --to "$made" "helper=$from"
+    [ "$("$made/bin/helper")" = first ]
+    [ "$(stat -L -c %a "$made/bin/helper")" = 555 ]
+    printf '#!/bin/sh\necho second\n' >"$from/bin/helper"
+    exits 0 sh "$CREEL_ROOT/deploy/tools" --to "$made" "helper=$from"
+    [ "$("$made/bin/helper")" = second ]
+    [ "$(find "$made" -maxdepth 1 -name 'helper-*' | wc -l)" -eq 2 ]
+    exits 0 sh "$CREEL_ROOT/deploy/tools" --to "$made" --clean
+    says 'removed helper-'
+    [ "$(find "$made" -maxdepth 1 -name 'helper-*' | wc -l)" -eq 1 ]
+    [ "$("$made/bin/helper")" = second ]
+    jq -e '.tools | length == 1 and (.[0].name == "helper")' "$made/tools.json" >/dev/null
+    [ -z "$(find "$made" -name '.new-*')" ]
+    exits 1 sh "$CREEL_ROOT/deploy/tools" --to "$made" ../x
+    exits 1 sh "$CREEL_ROOT/deploy/tools" --to "$made" "nothing"
+    says 'codex, claude, opencode, openclaw'
+}
