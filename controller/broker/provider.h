@@ -4,7 +4,7 @@
  *     "auth":"bearer","dialects":["responses","chat"],"day_usd_micros":"20000000","day_calls":"5000",
  *     "models":[".."],"ca_file":""}]}
  *
- * `creel provider add|ls|rm|test` edits it. Parsing is pure; load and save are the only I/O here. */
+ * `creel provider add|ls|rm` edits it. Parsing is pure; load and save are the only I/O here. */
 #ifndef CONTROLLER_BROKER_PROVIDER_H
 #define CONTROLLER_BROKER_PROVIDER_H
 

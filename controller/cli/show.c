@@ -6,12 +6,13 @@
 #include "common/file.h"
 #include "controller/cli/egress_view.h"
 #include "controller/cli/report.h"
+#include "controller/cli/spend_view.h"
 #include "controller/cli/verbs.h"
 #include "controller/keys.h"
 #include "controller/plan.h"
 
 struct show_opts {
-    bool json, egress, envelope, sshsig, payload, result, receipt;
+    bool json, egress, spend, envelope, sshsig, payload, result, receipt;
 };
 
 static const struct opt options[] = {
@@ -23,6 +24,10 @@ static const struct opt options[] = {
      .kind = OPT_FLAG,
      .offset = offsetof(struct show_opts, egress),
      .help = "what it reached for: names, verdicts, bytes, and what would allow each denied one"},
+    {.name = "spend",
+     .kind = OPT_FLAG,
+     .offset = offsetof(struct show_opts, spend),
+     .help = "its calls to the model provider: tokens, prices, how each ended, and the sums"},
     {.name = "envelope",
      .kind = OPT_FLAG,
      .offset = offsetof(struct show_opts, envelope),
@@ -220,6 +225,8 @@ static int print(void *opts, const struct paths *p, struct store *s, const struc
         rc = payload(p, t->id, &b, err);
     else if (o->egress)
         rc = egress(o, p, s, t, &b, err);
+    else if (o->spend)
+        rc = spend_show(p, t, o->json, &b, err);
     else
         rc = about(o, p, s, t, &b, err);
     rc = rc < 0 ? rc : cli_out(&b, err);
@@ -231,15 +238,18 @@ static int show(struct cli *cli, void *opts, char **args, size_t nargs, struct e
 {
     const struct show_opts *o = opts;
 
-    if ((o->json || o->egress) + o->envelope + o->sshsig + o->payload + o->result + o->receipt > 1)
+    if ((o->json || o->egress || o->spend) + (o->egress && o->spend) + o->envelope + o->sshsig +
+            o->payload + o->result + o->receipt >
+        1)
         return err_set(err, ERR_USAGE, "show one thing at a time");
     return cli_with_task(cli, args, nargs, "show ID", print, opts, err);
 }
 
 const struct cmd cmd_show = {
     .name = "show",
-    .args = "ID [--json] [--egress | --envelope | --sshsig | --payload | --result | --receipt]",
-    .summary = "Show a task, what it reached for, or its signed documents.",
+    .args = "ID [--json] [--egress | --spend | --envelope | --sshsig | --payload | --result | "
+            "--receipt]",
+    .summary = "Show a task, what it reached for or spent, or its signed documents.",
     .help = "A document is checked by anybody, without creel:\n\n"
             "  creel key show --ssh | sed 's/^/me /' > signers\n"
             "  creel show ID --sshsig > task.sig\n"

@@ -20,9 +20,9 @@ const struct opt cli_globals[] = {
 };
 
 static const struct cmd *const verbs[] = {
-    &cmd_init,   &cmd_key,    &cmd_host,     &cmd_run,     &cmd_agents, &cmd_ps,
-    &cmd_logs,   &cmd_show,   &cmd_review,   &cmd_approve, &cmd_reject, &cmd_cancel,
-    &cmd_verify, &cmd_cache,  &cmd_doctor,   &cmd_forge,   &cmd_secret, &cmd_serve,
+    &cmd_init,   &cmd_key,    &cmd_host,     &cmd_run,      &cmd_agents, &cmd_ps,     &cmd_logs,
+    &cmd_show,   &cmd_review, &cmd_approve,  &cmd_reject,   &cmd_cancel, &cmd_verify, &cmd_cache,
+    &cmd_doctor, &cmd_forge,  &cmd_secret,   &cmd_provider, &cmd_prices, &cmd_budget, &cmd_serve,
     &cmd_help,   &cmd_broker, &cmd_importer, NULL,
 };
 
