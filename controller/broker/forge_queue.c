@@ -329,11 +329,10 @@ static void tell(struct minted *m)
 
 static void look_at_live(struct minted *m, uint64_t now)
 {
-    if (now < m->due) {
-        if (m->untold)
-            tell(m);
+    if (m->untold)
+        tell(m);
+    if (now < m->due)
         return;
-    }
     if (now >= m->token.expires)
         record(m, MINTED_EXPIRED, &(struct err){0});
     else if (now >= m->want.until || !m->q->use.alive(m->q->use.arg, m->want.attempt))
