@@ -445,10 +445,8 @@ void attempt_resume(struct engine *e, struct task_row *row)
         r = store_task_runner_key(e->store, row->id, a->runner_key, &err);
     if (r == 0)
         r = load_envelope(a, &err);
-    if (r == 0)
-        r = log_open(a, &err);
-    if (r == 0 && a->row.result_stored)
-        r = result_load(a, &err);
+    if (r == 0) /* a log whose result is stored is not touched any more */
+        r = a->row.result_stored ? result_load(a, &err) : log_open(a, &err);
     if (r < 0) {
         /* A task whose result is stored is never lost: it stays as it is until an engine can read
          * its files. */
@@ -635,8 +633,12 @@ void attempt_log_complete(struct attempt *a)
     if (a->phase != PHASE_DRAINING)
         return; /* ENDED has not come yet */
     if (a->log.bytes == a->ended_log_bytes) {
+        struct err err = ERR_INIT;
         log_stop(a);
-        fetch(a);
+        if (log_finish(a, &err) < 0)
+            engine_host_reset(a->host, err.msg); /* the next welcome tries again */
+        else
+            fetch(a);
     } else if (a->log.bytes > a->ended_log_bytes) {
         struct err err = ERR_INIT;
         err_set(&err, ERR_TRUST, "host %s: the log is longer than it says", a->host->name);

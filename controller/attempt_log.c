@@ -1,106 +1,41 @@
-/* An attempt's log coming in: frames written byte for byte as the runner has them.
+/* An attempt's log coming in, over the host's log stream, into its sink (log_sink.h).
  *
- * The file is the truth about how far we are: after any break the stream is asked for from its size
- * on. The hash chain is carried along over whole frames and compared with the signed result's. The
- * frames' payload is not looked at here.
+ * The files are the truth about how far we are: after any break the stream is asked for from where they
+ * end. The chain over what came is compared with the signed result's.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "common/file.h"
+#include "common/diag.h"
 #include "controller/engine_internal.h"
-#include "proto/frame.h"
 
-#define LOG_SCAN_BYTES (256u << 10)
-#define LOG_STALL_S    120
+#define LOG_STALL_S 120
 /* A log holds at most the policy's payload, plus heads and notes: a frame may carry as little as one
  * byte, so the heads alone can be thirteen times the payload. */
 #define LOG_MAX(policy_bytes) ((policy_bytes) * (LOG_FRAME_HEAD_BYTES + 1) + (16u << 20))
 
-/* Advances the chain over the whole frames in bytes; what is left of a frame stays in the tail. */
-static int chain_feed(struct log_sink *l, const uint8_t *bytes, size_t n, struct err *err)
-{
-    struct log_frame f;
-    size_t used;
-    int r = 0;
-    if (l->tail.len > 0) { /* at most one frame is ever in the tail */
-        if (buf_add(&l->tail, bytes, n) < 0)
-            return err_set(err, ERR_FAIL, "log: out of memory");
-        bytes = l->tail.data;
-        n = l->tail.len;
-    }
-    size_t at = 0;
-    while ((r = log_frame_get(bytes + at, n - at, &f, &used, err)) == 1) {
-        sha256_link(l->chain, bytes + at, used);
-        at += used;
-    }
-    if (r < 0)
-        return err_wrap(err, "log");
-    if (l->tail.len > 0)
-        buf_drop(&l->tail, at);
-    else if (buf_add(&l->tail, bytes + at, n - at) < 0)
-        return err_set(err, ERR_FAIL, "log: out of memory");
-    return 0;
-}
-
-static int scan_existing(struct log_sink *l, struct err *err)
-{
-    uint8_t *chunk = malloc(LOG_SCAN_BYTES);
-    ssize_t n = 0;
-    int r = chunk != NULL ? 0 : err_set(err, ERR_FAIL, "out of memory");
-    while (r == 0 && (n = pread(l->fd, chunk, LOG_SCAN_BYTES, (off_t)l->bytes)) > 0) {
-        r = chain_feed(l, chunk, (size_t)n, err);
-        l->bytes += (uint64_t)n;
-    }
-    if (r == 0 && n < 0)
-        r = err_errno(err, ERR_FAIL, "log");
-    free(chunk);
-    return r;
-}
-
 int log_open(struct attempt *a, struct err *err)
 {
-    struct log_sink *l = &a->log;
-    if (l->fd >= 0)
+    if (a->log.fd >= 0)
         return 0;
     int dir = paths_task_dir(a->e->paths, a->row.id, true, err);
     if (dir < 0)
         return dir;
-    l->fd = openat(dir, "log", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    close(dir);
-    if (l->fd < 0)
-        return err_errno(err, ERR_FAIL, "task %s: log", a->row.id);
-    l->bytes = 0;
-    l->max = LOG_MAX(a->row.policy.limits[LIMIT_LOG]);
-    buf_done(&l->tail);
-    buf_init(&l->tail, LOG_FRAME_HEAD_BYTES + LOG_PAYLOAD_MAX + LOG_SCAN_BYTES * 8);
-    for (size_t i = 0; i < sizeof(l->chain); i++)
-        l->chain[i] = 0;
-    return scan_existing(l, err);
+    int r = log_sink_open(&a->log, dir, LOG_MAX(a->row.policy.limits[LIMIT_LOG]), err);
+    return r < 0 ? err_wrap(err, "task %s", a->row.id) : 0;
 }
 
 static size_t on_log_data(void *arg, const uint8_t *bytes, size_t n)
 {
     struct attempt *a = arg;
-    struct log_sink *l = &a->log;
     struct err err = ERR_INIT;
-    if (l->bytes + n > l->max) {
-        err_set(&err, ERR_TRUST, "host %s sent more log than the policy's limit allows",
-                a->host->name);
+    int r = log_sink_feed(&a->log, a->e->needles, bytes, n, &err);
+    if (r == -ERR_TRUST) {
+        err_wrap(&err, "host %s", a->host->name);
         attempt_distrust(a, &err);
         return n;
     }
-    if (pwrite(l->fd, bytes, n, (off_t)l->bytes) != (ssize_t)n) {
+    if (r < 0) {
         /* A full disk here must not lose the attempt: the runner keeps the log, we come back. */
+        diag(DIAG_ERROR, "task %s: %s", a->row.id, err.msg);
         engine_host_reset(a->host, "the log cannot be written here; is the disk full?");
-        return n;
-    }
-    l->bytes += n;
-    if (chain_feed(l, bytes, n, &err) < 0) {
-        attempt_distrust(a, &err);
         return n;
     }
     if (a->phase == PHASE_DRAINING)
@@ -143,6 +78,10 @@ void log_stop(struct attempt *a)
 void log_close(struct attempt *a)
 {
     log_stop(a);
-    fd_close(&a->log.fd);
-    buf_done(&a->log.tail);
+    log_sink_close(&a->log);
+}
+
+int log_finish(struct attempt *a, struct err *err)
+{
+    return log_sink_finish(&a->log, err);
 }

@@ -17,6 +17,7 @@
 #include "controller/engine.h"
 #include "controller/host.h"
 #include "controller/importer.h"
+#include "controller/log_sink.h"
 #include "controller/store.h"
 #include "proto/dsse.h"
 #include "proto/result.h"
@@ -37,6 +38,7 @@ struct engine {
     char self[PATH_MAX];
     uv_loop_t loop;
     struct broker *broker;
+    struct needles *needles; /* what logs and patches must not hold; NULL until the broker said */
     int lockfd;
     uv_pipe_t listener;
     uv_prepare_t settle; /* once an iteration: scan and notify when asked to */
@@ -110,14 +112,6 @@ enum phase {
     PHASE_STORED,   /* on disk, fsynced: WIPE sent, import running, in parallel */
     PHASE_DONE,     /* over, but kept in the list: parked, or not trusted */
     PHASE_COUNT,
-};
-
-struct log_sink {
-    int fd;
-    uint64_t bytes;    /* in the file */
-    uint64_t max;      /* more than this is not a log but an attack */
-    struct buf tail;   /* bytes of a frame not yet whole */
-    uint8_t chain[32]; /* over whole frames */
 };
 
 struct pack_sender {
@@ -210,9 +204,10 @@ void attempt_stored(struct attempt *a);
 /* ---- attempt_pack.c, attempt_log.c, attempt_result.c ---- */
 int pack_start(struct attempt *a, struct err *err);
 void pack_stop(struct attempt *a);
-int log_open(struct attempt *a, struct err *err);   /* the file; scans what is there */
+int log_open(struct attempt *a, struct err *err);   /* the files; looks at what is there */
 int log_follow(struct attempt *a, struct err *err); /* the stream, from log.bytes on */
 void log_stop(struct attempt *a);
+int log_finish(struct attempt *a, struct err *err); /* all of it came */
 void log_close(struct attempt *a);
 int result_start(struct attempt *a, struct err *err);
 void result_stop(struct attempt *a);

@@ -2,6 +2,7 @@
  * end has not come; a place once marked is remembered, for needles that overlap or touch it. */
 #include "controller/redact.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +50,22 @@ uint64_t redactor_hits(const struct redactor *r)
 size_t redactor_held(const struct redactor *r)
 {
     return r->held.len;
+}
+
+size_t redactor_covered(const struct redactor *r, char ret_name[static NEEDLE_NAME_SIZE])
+{
+    memset(ret_name, 0, NEEDLE_NAME_SIZE);
+    if (r->marked)
+        memcpy(ret_name, r->name, NEEDLE_NAME_SIZE);
+    return r->cover;
+}
+
+void redactor_resume(struct redactor *r, size_t cover, const char *name)
+{
+    buf_clear(&r->held);
+    r->cover = cover;
+    r->marked = name[0] != 0;
+    snprintf(r->name, sizeof r->name, "%s", name);
 }
 
 /* Behind the last byte that no needle holds: from there on one may have begun. */

@@ -59,6 +59,10 @@ int redactor_feed(struct redactor *r, const void *bytes, size_t n, struct buf *o
 int redactor_end(struct redactor *r, struct buf *out); /* the rest */
 uint64_t redactor_hits(const struct redactor *r);      /* places marked so far */
 size_t redactor_held(const struct redactor *r);        /* bytes fed and not yet decided about */
+/* For a stream that goes on in another process, from the first held byte: how many of what is held belong to
+ * the place marked last, and its name. */
+size_t redactor_covered(const struct redactor *r, char ret_name[static NEEDLE_NAME_SIZE]);
+void redactor_resume(struct redactor *r, size_t cover, const char *name);
 /* Needles that overlap or, being of one secret, touch, are one place; of those that begin at one byte the
  * longest names it. So the output does not depend on how the input is cut. */
 
