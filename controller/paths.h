@@ -9,7 +9,9 @@
  *   tasks/ID/                one directory a task, 0700:
  *     quarantine.git/        bare; objects/pack/ holds the source pack and, later, what came back
  *     envelope.json  envelope.sshsig  result.json  receipt.json   documents as they were signed
- *     log                    the attempt's log frames, byte for byte as the runner has them
+ *     log                    the attempt's log frames, byte for byte as the runner has them, unless
+ *                            secrets were redacted; then
+ *     log.json               its digests as it came and as it is stored (controller/log_sink.h)
  *     patch.pack             the patch pack as fetched (hostile: only the importer opens it)
  *     review.json patch.diff clean.pack   made by the importer
  */

@@ -1,6 +1,7 @@
 /* creel verify: one signed document, checked offline against the keys we know: which type, who signed
  * it, and what it attests. Trusts nothing in the document before its signature held.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "controller/cli/report.h"
 #include "controller/cli/verbs.h"
 #include "controller/keys.h"
+#include "controller/log_sink.h"
 #include "controller/logfile.h"
 #include "controller/plan.h"
 
@@ -132,10 +134,38 @@ static int role_check(const struct document *d, const struct keyring *k, struct 
                    k->who[d->key].name);
 }
 
-static int log_check(const struct document *d, const char *file, struct err *err)
+/* What is known of the log given with --log. */
+struct log_facts {
+    bool redacted;
+    uint64_t places;
+};
+
+/* Beside a log that was redacted when it was stored lies what its digests were, before and after. */
+static int redacted_check(const struct result *r, const char *file, uint64_t bytes,
+                          const uint8_t chain[static SHA256_BYTES], struct log_facts *ret,
+                          struct err *err)
+{
+    struct log_record record;
+    struct err bad = ERR_INIT;
+    char name[PATH_MAX];
+    int n = snprintf(name, sizeof(name), "%s.json", file);
+    int found = n < (int)sizeof(name) ? log_record_load(AT_FDCWD, name, &record, &bad) : 0;
+
+    if (found == 1 && record.complete && record.raw == r->log_bytes &&
+        memcmp(record.chain, r->log_chain, SHA256_BYTES) == 0) {
+        if (record.stored != bytes || memcmp(record.stored_chain, chain, SHA256_BYTES) != 0)
+            return err_set(err, ERR_TRUST, "%s was changed after it was stored", file);
+        *ret = (struct log_facts){.redacted = true, .places = record.places};
+        return 0;
+    }
+    return err_set(err, ERR_TRUST, "%s is not the log that the result attests", file);
+}
+
+static int log_check(const struct document *d, const char *file, struct log_facts *ret,
+                     struct err *err)
 {
     const struct result *r = &d->u.result;
-    uint8_t chain[32];
+    uint8_t chain[SHA256_BYTES];
     struct logfile *l = NULL;
     int rc;
 
@@ -147,7 +177,7 @@ static int log_check(const struct document *d, const char *file, struct err *err
         rc = err_set(err, ERR_TRUST, "%s is not the log that the result attests: it is no log",
                      file);
     if (rc == 0 && (logfile_offset(l) != r->log_bytes || memcmp(chain, r->log_chain, 32) != 0))
-        rc = err_set(err, ERR_TRUST, "%s is not the log that the result attests", file);
+        rc = redacted_check(r, file, logfile_offset(l), chain, ret, err);
     logfile_close(l);
     return rc;
 }
@@ -265,7 +295,7 @@ static void receipt_facts(const struct receipt *r, struct buf *b)
 }
 
 static void attest_text(const struct document *d, const struct keyring *k,
-                        const struct verify_opts *o, struct buf *b)
+                        const struct verify_opts *o, const struct log_facts *log, struct buf *b)
 {
     char fpr[KEY_FPR_SIZE];
 
@@ -285,12 +315,17 @@ static void attest_text(const struct document *d, const struct keyring *k,
     case DOCUMENT_KIND_COUNT:
         break;
     }
-    if (o->log)
+    if (o->log && !log->redacted)
         buf_adds(b, "  the log is the one that the result attests\n");
+    else if (o->log)
+        buf_addf(b,
+                 "  the log was checked against the result when it came; %llu place%s redacted\n"
+                 "  since, and it is as it was stored then\n",
+                 (unsigned long long)log->places, log->places == 1 ? " was" : "s were");
 }
 
 static void attest_json(const struct document *d, const struct keyring *k,
-                        const struct verify_opts *o, struct buf *b)
+                        const struct verify_opts *o, const struct log_facts *log, struct buf *b)
 {
     char fpr[KEY_FPR_SIZE];
 
@@ -309,6 +344,8 @@ static void attest_json(const struct document *d, const struct keyring *k,
         emit_bool(b, "clean", receipt_clean(&d->u.receipt));
     if (o->log)
         emit_bool(b, "log", true);
+    if (o->log && log->redacted)
+        emit_uint(b, "log_redacted", log->places);
     /* The payload is strict JSON: it verified and decoded. */
     emit_key(b, "payload");
     buf_add(b, d->dsse.body.data, d->dsse.body.len);
@@ -320,17 +357,18 @@ static int check(const struct verify_opts *o, const struct buf *text, const stru
                  struct err *err)
 {
     struct document d;
+    struct log_facts log = {0};
     struct buf b;
     int rc = document_open(text->data, text->len, k->keys, k->n, &d, err);
 
     buf_init(&b, CLI_OUT_MAX);
     rc = rc < 0 ? rc : role_check(&d, k, err);
-    rc = rc < 0 || !o->log ? rc : log_check(&d, o->log, err);
+    rc = rc < 0 || !o->log ? rc : log_check(&d, o->log, &log, err);
     if (rc == 0) {
         if (o->json)
-            attest_json(&d, k, o, &b);
+            attest_json(&d, k, o, &log, &b);
         else
-            attest_text(&d, k, o, &b);
+            attest_text(&d, k, o, &log, &b);
         rc = cli_out(&b, err);
     }
     buf_done(&b);
@@ -369,7 +407,10 @@ const struct cmd cmd_verify = {
     .summary = "Check a signed document offline and say what it attests.",
     .help =
         "FILE is what creel show ID --envelope, --result or --receipt printed. Exits 4 when no\n"
-        "known key signed it, or a key signed what it may not.\n",
+        "known key signed it, or a key signed what it may not. A log in which secrets were "
+        "redacted is\n"
+        "checked by the log.json beside it: what came was the attested one, and nothing changed "
+        "since.\n",
     .opts = options,
     .opts_size = sizeof(struct verify_opts),
     .run = verify,
