@@ -18,6 +18,10 @@ struct live_attempt {
     unsigned doors;     /* connections open now */
     unsigned strangers; /* requests with a wrong token so far */
     struct repeats asked, answered;
+    char git_tip
+        [65]; /* where its branch stands at the forge, as it found or left it; "": not known */
+    char git_sent[65];  /* what its last push that was passed on said */
+    unsigned git_notes; /* lines about git in its log so far */
 };
 
 /* -ERR_REFUSED: not signed here, or over. Borrowed until attempts_end. */
