@@ -392,7 +392,7 @@ static void on_late(uv_timer_t *timer)
 static int spawn(struct broker *b, int theirs, struct err *err)
 {
     char name[] = "creel", verb[] = "broker";
-    char *args[] = {name, verb, b->key_path, b->dir, NULL}, *env[] = {NULL};
+    char *args[] = {name, verb, b->key_path, b->dir, NULL};
     uv_stdio_container_t stdio[4] = {
         {.flags = UV_IGNORE},
         {.flags = UV_IGNORE},
@@ -403,7 +403,7 @@ static int spawn(struct broker *b, int theirs, struct err *err)
         .exit_cb = on_process_exit,
         .file = b->self,
         .args = args,
-        .env = env,
+        .env = NULL, /* ours: `env:` secrets are in it; the broker wipes its copy */
         .stdio_count = 4,
         .stdio = stdio,
         .flags = UV_PROCESS_DETACHED, /* Ctrl-C is for the engine to judge */

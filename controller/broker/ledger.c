@@ -7,8 +7,8 @@
 
 #include "common/file.h"
 
-const char *const ledger_end_names[CALL_END_COUNT + 1] = {"held",   "settled", "whole",
-                                                          "unsent", "over",    NULL};
+const char *const ledger_end_names[CALL_END_COUNT + 1] = {"held", "settled", "whole", "unsent",
+                                                          "over", "failed",  NULL};
 
 static int open_any(const char *dir, bool write, struct ledger **ret, struct err *err)
 {

@@ -83,6 +83,7 @@ enum ledger_end {               /* why a call's price is what it is */
                   CALL_UNSENT, /* never left this machine (refused, no connection): nothing. Only when it is certain
                        that no byte of the request was sent */
                   CALL_OVER, /* usage over the reservation: what it said */
+                  CALL_FAILED, /* the provider answered with an error status: nothing, but it is a call */
                   CALL_END_COUNT,
 };
 extern const char *const ledger_end_names[CALL_END_COUNT + 1];

@@ -38,9 +38,9 @@ static bool nothing(const struct usage *u)
 /* What is charged, and why: in doubt the whole reservation. */
 static enum ledger_end judge_end(const struct settled *s, uint64_t reserve, uint64_t *ret_charged)
 {
-    if (s->end == CALL_UNSENT) {
+    if (s->end == CALL_UNSENT || s->end == CALL_FAILED) {
         *ret_charged = 0;
-        return CALL_UNSENT;
+        return s->end;
     }
     *ret_charged = reserve;
     if ((s->end != CALL_SETTLED && s->end != CALL_OVER) || !s->have_usage || nothing(&s->usage))

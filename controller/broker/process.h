@@ -33,7 +33,10 @@ struct process {
     struct books *books;
     struct forge_queue *forge;
     struct needles *needles;
-    struct buf in;
+    struct buf in, out; /* of and for the engine */
+    size_t queued;      /* bytes that its socket has not taken yet */
+    bool over;          /* it hung up */
+    unsigned refused_doors;
     /* Who serves this request; NULL: nobody (404). */
     const struct service *(*route)(const struct http_head *head);
     uint8_t chunk[65536]; /* what was just read from a jail */
@@ -46,6 +49,11 @@ struct process {
 };
 
 #define PROCESS_BUFFERED_MAX (256u << 20)
+
+/* Begins to serve the engine on its socket. */
+int process_watch(struct process *p, int engine_fd, struct err *err);
+/* The process cannot go on: what was told so far is told, then it ends. */
+void process_fail(struct process *p, const char *what, const struct err *err);
 
 /* To the engine, unasked. */
 /* A line for the attempt's log: "budget: 80 % of $2.50 spent". */

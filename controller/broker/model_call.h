@@ -1,0 +1,26 @@
+/* A model call: judged and bounded by its dialect, its price held in the ledger, sent with the operator's
+ * key, metered while it passes, settled.
+ *
+ * What is charged:
+ *   the answer was whole and told its usage            what that costs
+ *   whole, but no usage or none but zeros              the whole reservation
+ *   cut, stuck, too long, or nobody listened any more  the whole reservation
+ *   the provider answered with an error status         nothing: providers do not bill those, and one that
+ *                                                      lies about it takes from nobody but itself. It counts
+ *                                                      as a call
+ *   certainly nothing left this machine                nothing
+ *
+ * How it is refused: 429 with retry-after where a little later it may pass (calls a minute, calls at once,
+ * money held by calls under way): agents wait on that. Else 400: agents stop on that. The first refusal for
+ * money or number of calls ends the attempt's calls for good. */
+#ifndef CONTROLLER_BROKER_MODEL_CALL_H
+#define CONTROLLER_BROKER_MODEL_CALL_H
+
+#include "controller/broker/door.h"
+
+/* At the end of each turn of the loop: makes what was held durable, then lets those calls go. */
+void model_calls_turn(struct process *p);
+/* Once a second: what was settled is made durable even when no call follows. */
+void model_calls_tick(struct process *p);
+
+#endif

@@ -1,0 +1,154 @@
+/* Who signs, when, for how long, which nonce and which token are decided here, not by the engine. Before an
+ * envelope is given out, its token's digest and what it may spend are on disk. */
+#include "controller/broker/sign.h"
+
+#include <string.h>
+
+#include <sodium.h>
+
+#include "common/clock.h"
+#include "common/secret.h"
+#include "common/sha256.h"
+#include "controller/broker/books.h"
+#include "proto/dsse.h"
+#include "proto/sshsig.h"
+
+/* Is there something to spend it at, and is it what the plan was made with? */
+static int check_spend(struct process *p, const struct spend *s, struct err *err)
+{
+    if (!spend_any(s))
+        return 0;
+    int rc = books_look(p->books, err);
+    if (rc < 0)
+        return rc;
+    if (!providers_find(books_providers(p->books), s->provider))
+        return err_set(err, ERR_REFUSED, "there is no provider %s any more: creel provider ls",
+                       s->provider);
+    const struct prices *prices = books_prices(p->books);
+    if (!prices || memcmp(prices_sha256(prices), s->prices_sha256, sizeof s->prices_sha256) != 0)
+        return err_set(err, ERR_REFUSED,
+                       "prices were changed after the task was planned: submit it again");
+    return 0;
+}
+
+/* A new token: its digest and its sealed form go into the task, itself it is forgotten. */
+static int make_token(struct task *t, const uint8_t curve[static crypto_box_PUBLICKEYBYTES],
+                      struct err *err)
+{
+    uint8_t *token = secret_new(TASK_TOKEN_BYTES + BROKER_TOKEN_HEX + 1, err);
+    if (!token)
+        return -(int)err->code;
+    char *hex = (char *)token + TASK_TOKEN_BYTES;
+    randombytes_buf(token, TASK_TOKEN_BYTES);
+    sodium_bin2hex(hex, BROKER_TOKEN_HEX + 1, token, TASK_TOKEN_BYTES);
+    sha256_of(hex, BROKER_TOKEN_HEX, t->token_sha256);
+    int rc = crypto_box_seal(t->token_sealed, token, TASK_TOKEN_BYTES, curve);
+    secret_free(token);
+    return rc == 0 ? 0 : err_set(err, ERR_TRUST, "broker: the runner's key is not fit to seal to");
+}
+
+/* Fills what only the broker may say about an attempt. */
+static int fill(struct process *p, struct broker_sign *q, struct err *err)
+{
+    struct task *t = &q->task;
+    uint8_t curve[crypto_box_PUBLICKEYBYTES];
+    if (!attempt_id_valid(t->attempt))
+        return err_set(err, ERR_REFUSED, "broker: not an attempt id");
+    if (q->life_s == 0 || q->life_s > TASK_LIFE_MAX_S)
+        return err_set(err, ERR_REFUSED, "broker: a life of 1 to %d s, not more", TASK_LIFE_MAX_S);
+    if (crypto_sign_ed25519_pk_to_curve25519(curve, q->runner_key) != 0)
+        return err_set(err, ERR_TRUST, "broker: the runner's key is not an Ed25519 key");
+    int rc = check_spend(p, &t->policy.spend, err);
+    if (rc == 0)
+        rc = make_token(t, curve, err);
+    if (rc < 0)
+        return rc;
+    memcpy(t->iss, p->iss, sizeof t->iss);
+    t->iat = t->nbf = clock_wall_s();
+    t->exp = t->iat + q->life_s;
+    randombytes_buf(t->nonce, sizeof t->nonce);
+    return 0;
+}
+
+static int put_document(struct process *p, enum broker_type type, const struct buf *doc,
+                        struct err *err)
+{
+    if (frame_put(&p->out, (uint8_t)type, doc->data, doc->len) < 0)
+        return err_set(err, ERR_REFUSED, "broker: too large to sign");
+    return 0;
+}
+
+static int sign(struct process *p, const struct task *t, struct err *err)
+{
+    struct buf payload, doc, sig;
+    buf_init(&payload, DSSE_BYTES_MAX);
+    buf_init(&doc, DSSE_BYTES_MAX);
+    buf_init(&sig, 8192);
+    int rc = task_encode(t, &payload, err); /* checks the task too */
+    if (rc == 0)
+        rc = dsse_sign(p->sec, DSSE_TYPE_TASK, payload.data, payload.len, &doc, err);
+    if (rc == 0)
+        rc = sshsig_sign(p->sec, SSHSIG_NAMESPACE_TASK, payload.data, payload.len, &sig, err);
+    if (rc == 0)
+        rc = put_document(p, BROKER_ENVELOPE, &doc, err);
+    if (rc == 0)
+        rc = put_document(p, BROKER_SSHSIG, &sig, err);
+    buf_done(&payload);
+    buf_done(&doc);
+    buf_done(&sig);
+    return rc;
+}
+
+/* On disk before the envelope leaves: what it lets the attempt do outlives this process. */
+static int remember(struct process *p, const struct broker_sign *q, struct err *err)
+{
+    const struct task *t = &q->task;
+    struct ledger_attempt a = {.spend = t->policy.spend, .repo = t->policy.repo}; /* borrowed */
+    memcpy(a.task, t->id, sizeof a.task);
+    memcpy(a.attempt, t->attempt, sizeof a.attempt);
+    memcpy(a.token_sha256, t->token_sha256, sizeof a.token_sha256);
+    memcpy(a.branch, t->branch, sizeof a.branch);
+    memcpy(a.runner_key, q->runner_key, sizeof a.runner_key);
+    a.exp = t->exp + t->policy.limits[LIMIT_WALL] / 1000 + 1;
+    return ledger_begin(p->ledger, &a, err);
+}
+
+int sign_task(struct process *p, const struct frame *f, struct err *err)
+{
+    struct broker_sign q;
+    int rc = json_decode(&broker_sign_shape, f->payload, f->len, &q, err);
+    if (rc < 0)
+        return rc;
+    if (q.task.iss[0] || q.task.iat || q.task.nbf || q.task.exp ||
+        !sodium_is_zero(q.task.nonce, sizeof q.task.nonce) ||
+        !sodium_is_zero(q.task.token_sha256, sizeof q.task.token_sha256) ||
+        !sodium_is_zero(q.task.token_sealed, sizeof q.task.token_sealed))
+        rc = err_set(err, ERR_REFUSED,
+                     "broker: issuer, times, nonce and token are not the engine's");
+    if (rc == 0 && (rc = fill(p, &q, err)) == 0 && (rc = sign(p, &q.task, err)) == 0)
+        rc = remember(p, &q, err);
+    json_release(&broker_sign_shape, &q);
+    return rc;
+}
+
+int sign_order(struct process *p, const struct frame *f, struct err *err)
+{
+    struct broker_order q;
+    struct buf payload, doc;
+    int rc = json_decode(&broker_order_shape, f->payload, f->len, &q, err);
+    if (rc < 0)
+        return rc;
+    if (q.order.iss[0])
+        return err_set(err, ERR_REFUSED, "broker: the issuer is not the engine's to say");
+    memcpy(q.order.iss, p->iss, sizeof q.order.iss);
+    buf_init(&payload, JSON_BYTES_MAX);
+    buf_init(&doc, DSSE_BYTES_MAX);
+    rc = order_encode(&q.order, &payload, err); /* checks it too */
+    if (rc == 0)
+        rc = dsse_sign(p->sec, DSSE_TYPE_ORDER, payload.data, payload.len, &doc, err);
+    if (rc == 0)
+        rc = put_document(p, BROKER_ORDERED, &doc, err);
+    buf_done(&payload);
+    buf_done(&doc);
+    return rc;
+}
