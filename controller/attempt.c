@@ -42,6 +42,7 @@ static void attempt_release(struct attempt *a)
     task_row_done(&a->row);
     buf_done(&a->envelope);
     buf_done(&a->fetch.head);
+    free(a->repo_token);
     free(a);
 }
 
@@ -79,8 +80,10 @@ void attempt_drop(struct attempt *a)
     pack_stop(a);
     log_close(a);
     result_stop(a);
+    notes_close(a);
     detach(a);
     uv_close((uv_handle_t *)&a->deadline, timer_closed);
+    uv_close((uv_handle_t *)&a->grace, timer_closed);
     engine_scan_soon(a->e);
     engine_notify(a->e);
 }
@@ -92,12 +95,13 @@ static struct attempt *attempt_new(struct engine *e, struct engine_host *h)
         return NULL;
     a->e = e;
     a->host = h;
-    a->log.fd = a->pack.fd = a->fetch.fd = -1;
+    a->log.fd = a->notes.fd = a->pack.fd = a->fetch.fd = -1;
     buf_init(&a->envelope, DSSE_BYTES_MAX);
     buf_init(&a->fetch.head, ANSWER_MAX);
     uv_timer_init(&e->loop, &a->deadline);
-    a->deadline.data = a;
-    a->holds = 1; /* the timer's, until it closed */
+    uv_timer_init(&e->loop, &a->grace);
+    a->deadline.data = a->grace.data = a;
+    a->holds = 2; /* the timers', until they closed */
     a->next = e->attempts;
     e->attempts = a;
     h->attempts++;
@@ -295,6 +299,30 @@ void attempt_send_cancel(struct attempt *a)
     order(a, ORDER_CANCEL, on_cancel_signed);
 }
 
+/* Only to a jail that may still run there. */
+static void send_repo_token(struct attempt *a)
+{
+    struct msg m = {.type = MSG_REPO_TOKEN};
+    if (a->repo_token == NULL || a->phase < PHASE_SENDING || a->phase > PHASE_RUNNING)
+        return;
+    memcpy(m.u.repo_token.attempt, a->id, sizeof(m.u.repo_token.attempt));
+    snprintf(m.u.repo_token.sealed, sizeof(m.u.repo_token.sealed), "%s", a->repo_token);
+    send_message(a, &m);
+}
+
+void attempt_repo_token(struct attempt *a, const char *sealed_b64)
+{
+    char *copy =
+        strlen(sealed_b64) < sizeof((struct msg_repo_token){0}.sealed) ? strdup(sealed_b64) : NULL;
+    if (copy == NULL) {
+        diag(DIAG_ERROR, "task %s: a repository token that cannot be passed on", a->row.id);
+        return;
+    }
+    free(a->repo_token);
+    a->repo_token = copy;
+    send_repo_token(a);
+}
+
 static void offer(struct attempt *a)
 {
     attempt_phase(a, PHASE_OFFERED, OFFER_S);
@@ -456,6 +484,7 @@ void attempt_resume(struct engine *e, struct task_row *row)
             attempt_end(a, TASK_LOST, ERR_FAIL, "%.290s", err.msg);
         return;
     }
+    stop_resume(a);
     attempt_phase(a, a->row.result_stored ? PHASE_STORED : PHASE_DETACHED, 0);
     if (a->row.result_stored && !task_state_final((enum task_state)a->row.state))
         result_resume(a);
@@ -554,6 +583,8 @@ static void reattach(struct attempt *a, const struct msg_attempt *there)
     }
     if (!a->dead && a->row.cancel)
         attempt_send_cancel(a);
+    if (!a->dead)
+        send_repo_token(a);
 }
 
 void attempt_welcome(struct attempt *a, const struct msg_welcome *w)

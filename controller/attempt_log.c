@@ -38,6 +38,7 @@ static size_t on_log_data(void *arg, const uint8_t *bytes, size_t n)
         engine_host_reset(a->host, "the log cannot be written here; is the disk full?");
         return n;
     }
+    notes_clock(a);
     if (a->phase == PHASE_DRAINING)
         attempt_phase(a, PHASE_DRAINING, LOG_STALL_S);
     engine_notify(a->e);

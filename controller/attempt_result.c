@@ -284,6 +284,11 @@ static void finish(struct attempt *a, const char *note)
     };
     enum outcome o = (enum outcome)a->fetch.result.outcome;
     const char *reason = a->fetch.result.reason;
+    if (a->stopped[0] != 0) { /* whatever the job made of it: what it did is there for review */
+        attempt_end(a, TASK_REFUSED, ERR_REFUSED, "%.200s%s%.80s", a->stopped,
+                    note[0] != 0 ? "; " : "", note);
+        return;
+    }
     keep_cache(a);
     /* An agent that ends well may have done nothing at all. */
     if (note[0] == 0 && a->fetch.result.commit[0] == 0 &&

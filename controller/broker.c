@@ -16,6 +16,7 @@
 #include "common/diag.h"
 #include "common/file.h"
 #include "controller/broker_wire.h"
+#include "controller/redact.h"
 
 #define HELLO_MS    10000
 #define IN_MAX      (2 * (FRAME_HEAD_BYTES + FRAME_PAYLOAD_MAX))
@@ -146,6 +147,19 @@ static int on_hello(struct broker *b, const struct frame *f)
 
 /* What it says unasked. */
 
+static int on_needles(struct broker *b, const struct frame *f)
+{
+    struct needles *set = NULL;
+    struct err err = ERR_INIT;
+    if (needles_decode(f->payload, f->len, &set, &err) < 0)
+        return lost(b, err.msg);
+    if (b->events && b->events->needles)
+        b->events->needles(b->events_arg, set);
+    else
+        needles_free(set);
+    return 0;
+}
+
 static int on_tell(struct broker *b, const struct frame *f)
 {
     struct broker_tell t;
@@ -172,6 +186,8 @@ static int on_frame(struct broker *b, const struct frame *f)
     struct err err = ERR_INIT;
     if (!b->greeted)
         return on_hello(b, f);
+    if (f->type == BROKER_NEEDLES)
+        return on_needles(b, f);
     if (unasked(f->type))
         return on_tell(b, f);
     bool enveloped = b->envelope.len > 0;

@@ -17,6 +17,7 @@
 #include "common/file.h"
 #include "controller/engine_internal.h"
 #include "controller/plan.h"
+#include "controller/redact.h"
 
 #define HEARTBEAT_MS   2000
 #define CALL_AHEAD_MAX 2 /* hosts */
@@ -457,6 +458,7 @@ static int start(struct engine *e, struct err *err)
     call_ahead(e);
     if ((r = broker_start(&e->loop, e->self, key, dir, &e->broker, err)) < 0)
         return r;
+    engine_listen_broker(e);
     say_ready();
     snprintf(pid, sizeof(pid), "%ld", (long)getpid());
     if ((r = store_meta_set(e->store, "engine_pid", pid, err)) < 0)
@@ -500,6 +502,7 @@ int engine_run(const struct paths *paths, unsigned idle_exit_s, struct err *err)
     }
     if (e.store != NULL)
         store_close(e.store);
+    needles_free(e.needles);
     fd_close(&e.lockfd);
     return r;
 }

@@ -4,6 +4,8 @@
  *   engine_host.c   one host: its session, reconnects, who waits for it
  *   attempt.c       one attempt, from lease to receipt: a table of phases and messages
  *   attempt_pack.c  its source pack going out     attempt_log.c  its log coming in
+ *   engine_broker.c  what the broker says unasked
+ *   attempt_notes.c  the controller's own lines beside the log, and the broker's word to end it
  *   attempt_call.c  its jail's calls, passed between host and broker
  *   attempt_result.c  its result coming in, verified, fsynced, imported
  */
@@ -114,6 +116,12 @@ enum phase {
     PHASE_COUNT,
 };
 
+struct notes_sink {
+    int fd;
+    uint64_t bytes, last_us;
+    uint64_t t0_us; /* when the log's clock began, by ours; 0: not known */
+};
+
 struct pack_sender {
     struct host_stream *stream;
     int fd;
@@ -151,6 +159,10 @@ struct attempt {
     unsigned holds;      /* async work that still points here: signing, import, timer */
     struct buf envelope; /* the DSSE document, once signed */
     struct log_sink log;
+    struct notes_sink notes;
+    char stopped[301]; /* why the broker wants it ended; it then ends as refused */
+    uv_timer_t grace;  /* until it is */
+    char *repo_token;  /* sealed to the runner, base64; owned; NULL: none */
     struct host_stream *log_stream;
     uint64_t ended_log_bytes;
     struct pack_sender pack;
@@ -201,6 +213,9 @@ void attempt_distrust(struct attempt *a, const struct err *err);
 void attempt_log_complete(struct attempt *a);
 void attempt_stored(struct attempt *a);
 
+/* The newest token for its repository, passed on to the runner now, or when its host is back. */
+void attempt_repo_token(struct attempt *a, const char *sealed_b64);
+
 /* ---- attempt_pack.c, attempt_log.c, attempt_result.c ---- */
 int pack_start(struct attempt *a, struct err *err);
 void pack_stop(struct attempt *a);
@@ -211,6 +226,20 @@ int log_finish(struct attempt *a, struct err *err); /* all of it came */
 void log_close(struct attempt *a);
 int result_start(struct attempt *a, struct err *err);
 void result_stop(struct attempt *a);
+/* ---- attempt_notes.c ---- */
+
+/* A line of the controller's own in the task's log. */
+void attempt_note(struct attempt *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Frames came in just now. */
+void notes_clock(struct attempt *a);
+void notes_close(struct attempt *a);
+/* The broker refuses everything from now on: ended after a grace period, as refused. The first counts. */
+void attempt_stop(struct attempt *a, const char *reason);
+void stop_resume(struct attempt *a);
+
+/* ---- engine_broker.c ---- */
+void engine_listen_broker(struct engine *e);
+
 /* ---- attempt_call.c ---- */
 
 /* The runner wants so many more channels for calls. */

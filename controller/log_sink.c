@@ -332,6 +332,7 @@ static int scan(struct log_sink *l, uint64_t end, struct err *err)
         int got;
         while ((got = log_frame_get(b.data + at, b.len - at, &f, &used, &bad)) == 1) {
             sha256_link(l->stored_chain, b.data + at, used);
+            l->at_us[f.stream] = f.at_us;
             l->stored += used;
             at += used;
         }

@@ -19,23 +19,31 @@
 #define READ_BYTES (256u << 10)
 #define HOLD_BYTES (READ_BYTES + LOG_FRAME_HEAD_BYTES + LOG_PAYLOAD_MAX)
 
-struct logfile {
-    int dirfd, fd; /* fd -1: not there yet */
-    const char *name;
+/* One of the two files. */
+struct source {
+    int dirfd, fd;     /* fd -1: not there yet */
+    const char *name;  /* NULL: there is none */
     uint64_t at;       /* file position of the next read */
     uint64_t done;     /* bytes of whole frames given out */
     size_t start, end; /* unread bytes in `bytes` */
     uint8_t bytes[HOLD_BYTES];
 };
 
-static struct logfile *logfile_new(int dirfd, const char *name)
+struct logfile {
+    int dirfd;
+    struct source log, notes;
+    bool dry; /* no more notes when last looked; looked at again when the log has no more either */
+};
+
+static struct logfile *logfile_new(int dirfd, const char *name, const char *notes)
 {
     struct logfile *l = calloc(1, sizeof(*l));
 
     if (l) {
-        l->dirfd = dirfd;
-        l->fd = -1;
-        l->name = name;
+        l->dirfd = l->log.dirfd = l->notes.dirfd = dirfd;
+        l->log.fd = l->notes.fd = -1;
+        l->log.name = name;
+        l->notes.name = notes;
     }
     return l;
 }
@@ -47,7 +55,7 @@ int logfile_open(const struct paths *p, const char *id, struct logfile **ret, st
 
     if (dirfd < 0)
         return dirfd;
-    l = logfile_new(dirfd, "log");
+    l = logfile_new(dirfd, "log", "notes");
     if (!l) {
         fd_close(&dirfd);
         return err_set(err, ERR_FAIL, "out of memory");
@@ -58,7 +66,7 @@ int logfile_open(const struct paths *p, const char *id, struct logfile **ret, st
 
 int logfile_open_file(const char *path, struct logfile **ret, struct err *err)
 {
-    struct logfile *l = logfile_new(AT_FDCWD, path);
+    struct logfile *l = logfile_new(AT_FDCWD, path, NULL);
 
     if (!l)
         return err_set(err, ERR_FAIL, "out of memory");
@@ -74,12 +82,13 @@ void logfile_close(struct logfile *l)
 {
     if (!l)
         return;
-    fd_close(&l->fd);
+    fd_close(&l->log.fd);
+    fd_close(&l->notes.fd);
     fd_close(&l->dirfd);
     free(l);
 }
 
-static int find(struct logfile *l, struct err *err)
+static int find(struct source *l, struct err *err)
 {
     struct stat st;
     int fd = openat(l->dirfd, l->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -95,7 +104,7 @@ static int find(struct logfile *l, struct err *err)
 }
 
 /* 1: more bytes came, 0: none now. */
-static int fill(struct logfile *l, struct err *err)
+static int fill(struct source *l, struct err *err)
 {
     ssize_t n;
 
@@ -120,42 +129,76 @@ static int fill(struct logfile *l, struct err *err)
     return n > 0;
 }
 
-int logfile_next(struct logfile *l, struct log_frame *ret, struct err *err)
+/* As logfile_next of one file, but the frame is left there; *ret_used takes it. */
+static int peek(struct source *l, struct log_frame *ret, size_t *ret_used, struct err *err)
 {
-    size_t used = 0;
     int rc;
 
+    if (!l->name)
+        return 0;
     for (;;) {
-        rc = log_frame_get(l->bytes + l->start, l->end - l->start, ret, &used, err);
+        rc = log_frame_get(l->bytes + l->start, l->end - l->start, ret, ret_used, err);
         if (rc != 0)
             break;
         rc = fill(l, err);
         if (rc <= 0)
             return rc;
     }
-    if (rc < 0)
-        return err_wrap(err, "log, byte %llu", (unsigned long long)l->done);
+    return rc < 0 ? err_wrap(err, "%s, byte %llu", l->name, (unsigned long long)l->done) : rc;
+}
+
+static void take(struct source *l, size_t used)
+{
     l->start += used;
     l->done += used;
-    return 1;
+}
+
+/* What came first; of two at one time the log's. A note that is here does not wait for the log. */
+int logfile_next(struct logfile *l, struct log_frame *ret, struct err *err)
+{
+    struct log_frame log, note;
+    size_t log_used = 0, note_used = 0;
+    int have_log = peek(&l->log, &log, &log_used, err);
+    int have_note = have_log < 0 ? have_log : 0;
+
+    if (have_log == 0 || (have_log == 1 && !l->dry)) {
+        have_note = peek(&l->notes, &note, &note_used, err);
+        l->dry = have_note == 0;
+    }
+
+    if (have_log < 0 || have_note < 0)
+        return -ERR_FAIL;
+    if (have_log && (!have_note || log.at_us <= note.at_us)) {
+        *ret = log;
+        take(&l->log, log_used);
+        return 1;
+    }
+    if (have_note) {
+        *ret = note;
+        take(&l->notes, note_used);
+    }
+    return have_note;
 }
 
 uint64_t logfile_offset(const struct logfile *l)
 {
-    return l->done;
+    return l->log.done;
 }
 
 int logfile_digest(struct logfile *l, uint8_t ret_chain[static 32], struct err *err)
 {
     uint8_t chain[SHA256_BYTES] = {0};
     struct log_frame f;
+    size_t used;
     int rc;
 
-    while ((rc = logfile_next(l, &f, err)) == 1)
+    while ((rc = peek(&l->log, &f, &used, err)) == 1) {
         sha256_link(chain, f.payload - LOG_FRAME_HEAD_BYTES, LOG_FRAME_HEAD_BYTES + f.len);
-    if (rc == 0 && l->start != l->end)
+        take(&l->log, used);
+    }
+    if (rc == 0 && l->log.start != l->log.end)
         rc = err_set(err, ERR_FAIL, "the log ends within a frame, at byte %llu",
-                     (unsigned long long)l->done);
+                     (unsigned long long)l->log.done);
     if (rc == 0)
         memcpy(ret_chain, chain, SHA256_BYTES);
     return rc;

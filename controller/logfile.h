@@ -1,5 +1,7 @@
 /* A task's log on disk: frames exactly as the runner has them (proto/frame.h), growing at its end
- * while the attempt runs. Read here, by any number of processes at any time; only the engine writes.
+ * while the attempt runs; and beside it, in the same form and on the same clock, what the controller
+ * itself has to say (tasks/ID/notes). Read here, by any number of processes at any time; only the
+ * engine writes.
  *
  * The bytes are an agent's: bounded, and raw only to something that is not a terminal.
  */
@@ -17,9 +19,10 @@ int logfile_open(const struct paths *p, const char *id, struct logfile **ret, st
 /* A log outside the state directory, for `creel verify --log`. `path` is borrowed. */
 int logfile_open_file(const char *path, struct logfile **ret, struct err *err);
 void logfile_close(struct logfile *l);
-/* 1: a whole frame, borrowed until the next call; 0: no more for now; -ERR_FAIL: not a log. */
+/* 1: a whole frame, borrowed until the next call; 0: no more for now; -ERR_FAIL: not a log. Frames of
+ * the log and of the controller's own notes beside it, by their times. */
 int logfile_next(struct logfile *l, struct log_frame *ret, struct err *err);
-/* Bytes of whole frames read so far. */
+/* Bytes of whole frames of the log read so far. */
 uint64_t logfile_offset(const struct logfile *l);
 /* Reads to the end; *ret_chain is what a result calls log_chain. Bytes after the last whole frame
  * are an error. */

@@ -12,6 +12,8 @@
  *     log                    the attempt's log frames, byte for byte as the runner has them, unless
  *                            secrets were redacted; then
  *     log.json               its digests as it came and as it is stored (controller/log_sink.h)
+ *     notes                  the controller's own lines, as frames like the log's and on its clock
+ *     stop                   why the broker wants it ended, once it does
  *     patch.pack             the patch pack as fetched (hostile: only the importer opens it)
  *     review.json patch.diff clean.pack   made by the importer
  */

@@ -92,11 +92,13 @@ static const bool may[TASK_STATE_COUNT][TASK_STATE_COUNT] = {
         },
     [TASK_IMPORTED] =
         {
-            /* The result is on our disk: only its own outcome may follow. */
+            /* The result is on our disk: only its own outcome may follow, or that the broker had
+             * stopped it (its budget). */
             [TASK_SUCCEEDED] = true,
             [TASK_FAILED] = true,
             [TASK_TIMED_OUT] = true,
             [TASK_CANCELLED] = true,
+            [TASK_REFUSED] = true,
         },
 };
 

@@ -13,9 +13,11 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <sodium.h>
 
 #include "common/file.h"
 #include "controller/broker_wire.h"
+#include "controller/redact.h"
 
 #define CALLS 100
 
@@ -38,6 +40,23 @@ static void tell(enum broker_type type, const char *attempt, const char *text)
     if (broker_put(&b, type, &broker_tell_shape, &t, &err) < 0)
         _exit(3);
     put(&b);
+    buf_done(&b);
+}
+
+static void tell_needles(void)
+{
+    struct buf json, b;
+    struct err err = ERR_INIT;
+    struct needles *set = needles_new(&err);
+    buf_init(&json, FRAME_PAYLOAD_MAX);
+    buf_init(&b, FRAME_PAYLOAD_MAX + 64);
+    if (!set || needles_add(set, "openai", "a canary of some length", 23, &err) < 0 ||
+        needles_encode(set, &json, &err) < 0 ||
+        frame_put(&b, BROKER_NEEDLES, json.data, json.len) < 0)
+        _exit(3);
+    put(&b);
+    needles_free(set);
+    buf_done(&json);
     buf_done(&b);
 }
 
@@ -103,6 +122,7 @@ static int scripted_main(const char *script)
         tell(BROKER_NOTE, "a.1", "budget: 80 % of $2.50 spent");
         tell(BROKER_STOP, "a.2", "budget: nothing is left");
         tell(BROKER_REPO_TOKEN, "a.3", "c2VhbGVk");
+        tell_needles();
     }
     if (strcmp(script, "garbage") == 0)
         (void)!write(BROKER_FD, "\0\0\0\2\x0c{]", 7);
@@ -152,8 +172,16 @@ static void on_repo_token(void *arg, const char *attempt, const char *sealed)
     heard(arg, "token", attempt, sealed);
 }
 
+static void on_needles(void *arg, struct needles *set)
+{
+    size_t at = 0;
+    const char *name = needles_find(set, "xx a canary of some length", 26, &at);
+    heard(arg, "needles", name ? name : "?", at == 3 ? "found" : "elsewhere");
+    needles_free(set);
+}
+
 static const struct broker_events events = {
-    .note = on_note, .stop = on_stop, .repo_token = on_repo_token};
+    .note = on_note, .stop = on_stop, .repo_token = on_repo_token, .needles = on_needles};
 
 static void start(struct rig *r, const char *script)
 {
@@ -210,11 +238,12 @@ static void test_unasked(void **state)
 {
     struct rig *r = *state;
     start(r, "talks");
-    while (r->nsaid < 3)
+    while (r->nsaid < 4)
         uv_run(&r->loop, UV_RUN_ONCE);
     assert_string_equal(r->said, "note a.1 budget: 80 % of $2.50 spent\n"
                                  "stop a.2 budget: nothing is left\n"
-                                 "token a.3 c2VhbGVk\n");
+                                 "token a.3 c2VhbGVk\n"
+                                 "needles openai found\n");
     stop(r);
 }
 
@@ -279,6 +308,9 @@ static int group_teardown(void **state)
 
 int main(int argc, char **argv)
 {
+    alarm(60); /* what never comes is a failure, not a hang */
+    if (sodium_init() < 0)
+        return 1;
     if (argc == 4 && strcmp(argv[1], "broker") == 0)
         return scripted_main(argv[2]);
     const struct CMUnitTest tests[] = {

@@ -123,6 +123,75 @@ static void large_frames_cross_the_reader(void **state)
     free(payload);
 }
 
+static void note_put(struct fixture *f, uint64_t at_us, const char *text)
+{
+    struct buf b;
+    buf_init(&b, 4096);
+    assert_int_equal(log_frame_put(&b, LOG_NOTE, at_us, text, strlen(text)), 0);
+    int fd = openat(f->dirfd, "notes", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    assert_int_equal(write(fd, b.data, b.len), b.len);
+    close(fd);
+    buf_done(&b);
+}
+
+static void out_put(struct fixture *f, uint64_t at_us, const char *text)
+{
+    struct buf b;
+    buf_init(&b, 4096);
+    assert_int_equal(log_frame_put(&b, LOG_OUT, at_us, text, strlen(text)), 0);
+    append(f, b.data, b.len);
+    buf_done(&b);
+}
+
+static void next_is(struct logfile *l, uint64_t at_us, const char *text)
+{
+    struct log_frame got;
+    assert_int_equal(logfile_next(l, &got, &err), 1);
+    assert_int_equal(got.at_us, at_us);
+    assert_int_equal(got.len, strlen(text));
+    assert_memory_equal(got.payload, text, got.len);
+}
+
+/* The controller's notes stand among the runner's frames by their times, and are no part of the log. */
+static void notes_are_merged_by_time(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t chain[32], with_notes[32];
+    struct log_frame got;
+    struct logfile *l;
+
+    note_put(f, 5, "before all");
+    out_put(f, 10, "first");
+    out_put(f, 20, "second");
+    note_put(f, 15, "between");
+    note_put(f, 20, "with it");
+    assert_ok(logfile_open(&f->p, SAMPLE_ID, &l, &err));
+    next_is(l, 5, "before all");
+    assert_int_equal(logfile_offset(l), 0);
+    next_is(l, 10, "first");
+    next_is(l, 15, "between");
+    next_is(l, 20, "second");
+    next_is(l, 20, "with it");
+    assert_int_equal(logfile_next(l, &got, &err), 0);
+    note_put(f, 30, "alone"); /* does not wait for the log */
+    next_is(l, 30, "alone");
+    out_put(f, 25, "late");
+    note_put(f, 40, "last");
+    next_is(l, 25, "late");
+    assert_int_equal(logfile_next(l, &got, &err), 1);
+    assert_int_equal(logfile_next(l, &got, &err), 0);
+    assert_ok(logfile_digest(l, with_notes, &err));
+    logfile_close(l);
+    assert_ok(logfile_open(&f->p, SAMPLE_ID, &l, &err));
+    assert_ok(logfile_digest(l, with_notes, &err));
+    logfile_close(l);
+    assert_int_equal(unlinkat(f->dirfd, "notes", 0), 0);
+    assert_ok(logfile_open(&f->p, SAMPLE_ID, &l, &err));
+    assert_ok(logfile_digest(l, chain, &err));
+    logfile_close(l);
+    assert_memory_equal(chain, with_notes, 32);
+}
+
 static void what_is_no_log_is_an_error(void **state)
 {
     struct fixture *f = *state;
@@ -198,6 +267,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(absent_then_growing_byte_by_byte),
         CASE(large_frames_cross_the_reader),
+        CASE(notes_are_merged_by_time),
         CASE(what_is_no_log_is_an_error),
         cmocka_unit_test(raw_is_every_byte_and_nothing_else),
         cmocka_unit_test(a_terminal_sees_no_controls),

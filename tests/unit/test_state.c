@@ -15,6 +15,7 @@ static const char *const legal[] = {
     "running cancelled",  "running refused",    "running lost",       "collecting imported",
     "collecting failed",  "collecting refused", "collecting stuck",   "collecting lost",
     "imported succeeded", "imported failed",    "imported timed-out", "imported cancelled",
+    "imported refused",
 };
 
 static bool listed(int from, int to)
