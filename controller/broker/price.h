@@ -76,8 +76,8 @@ bool rate_of_decimal(const char *text, size_t n, uint64_t *ret);
 /* Reads LiteLLM's public table (model_prices_and_context_window.json) and writes prices.json: models of
  * the given provider (its litellm_provider; NULL: all) in modes chat, completion and responses that have
  * input and output prices. Dollars per token as written there become whole micro-dollars per million,
- * rounded up. Left out: what costs nothing, and what has prices that prices.json cannot say (a fee a
- * request, other kinds of tiers). *ret_n: how many. */
+ * rounded up. Left out: what costs nothing, what has prices that prices.json cannot say (a fee a
+ * request, other kinds of tiers), and what stands there twice with different prices. *ret_n: how many. */
 int prices_from_litellm(const void *bytes, size_t len, const char *provider, const char *as_of,
                         struct buf *to, size_t *ret_n, struct err *err);
 

@@ -1,12 +1,15 @@
 /* Reading LiteLLM's public table of prices: an object of models, each an object of many members of which
  * a dozen matter here. Its prices are decimal fractions of a dollar a token; they are read digit by digit
- * and never become floating point. */
+ * and never become floating point.
+ *
+ * The table has had the same model twice, more than once, with different prices. So the outermost object is
+ * walked here, and a model that stands there twice has no price unless both agree; each entry by itself must
+ * pass the strict check. */
 #include "controller/broker/price.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define ENTRIES_MAX  65536
 #define MEMBER_SIZE  128 /* longer names are none of ours */
 #define DOLLAR_POWER 12  /* a dollar a token is 10^12 micro-dollars a million tokens */
 
@@ -89,7 +92,7 @@ bool rate_of_decimal(const char *text, size_t n, uint64_t *ret)
     return true;
 }
 
-/* ---- a walk over text that json_check_within has passed: its grammar is not checked again ---- */
+/* ---- a walk ---- */
 
 struct walk {
     const char *p, *end;
@@ -100,10 +103,25 @@ struct span {
     size_t n;
 };
 
+static bool one_of(char c, const char *set)
+{
+    return c && strchr(set, c);
+}
+
 static void skip_space(struct walk *w)
 {
-    while (w->p < w->end && strchr(" \t\r\n", *w->p))
+    while (w->p < w->end && one_of(*w->p, " \t\r\n"))
         w->p++;
+}
+
+/* Over blanks, and over `c` when it is next. */
+static bool skip(struct walk *w, char c)
+{
+    skip_space(w);
+    if (w->p == w->end || *w->p != c)
+        return false;
+    w->p++;
+    return true;
 }
 
 /* On a quote. The span is what stands between the quotes, escapes as they are. */
@@ -118,50 +136,47 @@ static struct span take_string(struct walk *w)
     return s;
 }
 
-/* Any value, strings with their quotes. */
+static void skip_word(struct walk *w)
+{
+    while (w->p < w->end && !one_of(*w->p, ",}] \t\r\n"))
+        w->p++;
+}
+
+/* As far as a value reaches if it is one: brackets and quotes are counted, nothing else is judged. */
 static struct span take_value(struct walk *w)
 {
-    unsigned depth = 0;
     skip_space(w);
     struct span s = {.p = w->p};
+    size_t depth = 0;
     do {
         if (w->p == w->end)
             break;
-        if (*w->p == '"') {
+        if (*w->p == '"')
             take_string(w);
-        } else if (strchr("{[", *w->p)) {
-            depth++;
+        else if (one_of(*w->p, "{[") && ++depth)
             w->p++;
-        } else if (strchr("}]", *w->p)) {
-            depth--;
+        else if (depth > 0 && one_of(*w->p, "}]") && depth--)
             w->p++;
-        } else if (depth > 0) {
+        else if (depth > 0)
             w->p++;
-        } else {
-            while (w->p < w->end && !strchr(",}] \t\r\n", *w->p))
-                w->p++;
-        }
+        else
+            skip_word(w);
     } while (depth > 0);
     s.n = (size_t)(w->p - s.p);
     return s;
 }
 
-/* The next member of an object: false at its end. The cursor stands behind '{' or behind a member. */
+/* "NAME": VALUE. False: that is not what stands there. */
 static bool take_member(struct walk *w, struct span *name, struct span *value)
 {
     skip_space(w);
-    if (w->p < w->end && *w->p == ',') {
-        w->p++;
-        skip_space(w);
-    }
     if (w->p == w->end || *w->p != '"')
         return false;
     *name = take_string(w);
-    skip_space(w);
-    if (w->p < w->end && *w->p == ':')
-        w->p++;
+    if (!skip(w, ':'))
+        return false;
     *value = take_value(w);
-    return true;
+    return value->n > 0;
 }
 
 static bool span_is(const struct span *s, const char *text)
@@ -289,7 +304,7 @@ static struct rates rates_of(const struct entry *e, const struct step *s)
     };
     if (s->rates[REASONING] > r.output)
         r.output = s->rates[REASONING];
-    if (e->cache_write_as_input && !have(s, CACHE_WRITE))
+    if (e->cache_write_as_input && !have(base, CACHE_WRITE) && !have(s, CACHE_WRITE))
         r.cache_write = r.cache_write_1h = r.input;
     if (r.cache_write > 2 * r.input && !have(s, CACHE_WRITE_1H))
         r.cache_write_1h = r.cache_write;
@@ -320,20 +335,74 @@ static bool price_of(struct entry *e, const struct span *name, struct price *to)
     return model_name_valid(to->model) && (to->rates.input > 0 || to->rates.output > 0);
 }
 
+/* `value` is an object that has passed the strict check. */
 static bool take_model(const char *provider, const struct span *name, const struct span *value,
                        struct price *to)
 {
     struct walk w = {.p = value->p + 1, .end = value->p + value->n};
     struct entry e = {.nsteps = 1};
     struct span member, fact;
-    if (value->n == 0 || value->p[0] != '{')
-        return false;
-    while (take_member(&w, &member, &fact))
+    while (take_member(&w, &member, &fact)) {
         take_fact(&e, provider, &member, &fact);
+        skip(&w, ',');
+    }
     return price_of(&e, name, to);
 }
 
 /* ---- the table ---- */
+
+static int by_model(const void *a, const void *b)
+{
+    return strcmp(((const struct price *)a)->model, ((const struct price *)b)->model);
+}
+
+static bool same_rates(const struct rates *a, const struct rates *b)
+{
+    return a->input == b->input && a->output == b->output && a->cache_read == b->cache_read &&
+           a->cache_write == b->cache_write && a->cache_write_1h == b->cache_write_1h;
+}
+
+static bool same_price(const struct price *a, const struct price *b)
+{
+    bool same = same_rates(&a->rates, &b->rates) && a->ntiers == b->ntiers;
+    for (size_t i = 0; i < a->ntiers && same; i++)
+        same = a->tiers[i].above_tokens == b->tiers[i].above_tokens &&
+               same_rates(&a->tiers[i].rates, &b->tiers[i].rates);
+    return same;
+}
+
+/* Of models that stand there more than once: one when all agree, else none. Returns how many are left. */
+static size_t drop_repeats(struct price *p, size_t n)
+{
+    size_t kept = 0;
+    qsort(p, n, sizeof *p, by_model);
+    for (size_t i = 0, next; i < n; i = next) {
+        bool agree = true;
+        for (next = i + 1; next < n && strcmp(p[i].model, p[next].model) == 0; next++)
+            agree = agree && same_price(&p[i], &p[next]);
+        if (agree)
+            p[kept++] = p[i];
+    }
+    return kept;
+}
+
+static int wrong(const struct walk *w, const char *bytes, struct err *err)
+{
+    return err_set(err, ERR_USAGE, "byte %zu: not a table of models as LiteLLM writes it",
+                   (size_t)(w->p - bytes));
+}
+
+static int check_entry(const struct span *name, const struct span *value, struct err *err)
+{
+    struct err why = ERR_INIT;
+    if (value->p[0] != '{')
+        return err_set(err, ERR_USAGE, "model '%.*s' is not an object",
+                       (int)(name->n < 64 ? name->n : 64), name->p);
+    if (json_check(value->p, value->n, &why) < 0)
+        return err_set(err, ERR_USAGE, "model '%.*s': %s", (int)(name->n < 64 ? name->n : 64),
+                       name->p, why.msg);
+    return 0;
+}
 
 static int take_table(const char *bytes, size_t len, const char *provider, struct price *to,
                       size_t *ret_n, struct err *err)
@@ -341,30 +410,37 @@ static int take_table(const char *bytes, size_t len, const char *provider, struc
     struct walk w = {.p = bytes, .end = bytes + len};
     struct span name, value;
     size_t n = 0;
-    skip_space(&w);
-    if (w.p == w.end || *w.p != '{')
-        return err_set(err, ERR_USAGE, "not a table of models: an object is expected");
-    w.p++;
-    while (take_member(&w, &name, &value)) {
+    if (!skip(&w, '{'))
+        return wrong(&w, bytes, err);
+    bool empty = skip(&w, '}');
+    for (bool more = !empty; more; more = skip(&w, ',')) {
+        if (!take_member(&w, &name, &value))
+            return wrong(&w, bytes, err);
+        int rc = check_entry(&name, &value, err);
+        if (rc < 0)
+            return rc;
         if (n == PRICES_MODELS_MAX)
             return err_set(err, ERR_USAGE, "more than %d models: choose a provider",
                            PRICES_MODELS_MAX);
         n += take_model(provider, &name, &value, &to[n]);
     }
-    if (n == 0)
+    if (!empty && !skip(&w, '}'))
+        return wrong(&w, bytes, err);
+    skip_space(&w);
+    if (w.p != w.end)
+        return wrong(&w, bytes, err);
+    *ret_n = drop_repeats(to, n);
+    if (*ret_n == 0)
         return err_set(err, ERR_USAGE, "no model with prices%s%.64s in it",
                        provider ? " of provider " : "", provider ? provider : "");
-    *ret_n = n;
     return 0;
 }
 
 int prices_from_litellm(const void *bytes, size_t len, const char *provider, const char *as_of,
                         struct buf *to, size_t *ret_n, struct err *err)
 {
-    const struct json_bounds bounds = {.bytes = PRICES_BYTES_MAX, .items = ENTRIES_MAX};
-    struct err why = ERR_INIT;
-    if (json_check_within(bytes, len, &bounds, &why) < 0)
-        return err_set(err, ERR_USAGE, "%s", why.msg);
+    if (len > PRICES_BYTES_MAX)
+        return err_set(err, ERR_USAGE, "over %u MiB", PRICES_BYTES_MAX >> 20);
     struct price *models = calloc(PRICES_MODELS_MAX + 1, sizeof *models);
     if (!models)
         return err_set(err, ERR_FAIL, "out of memory");

@@ -275,6 +275,30 @@ static void litellm_is_imported(void **state)
     prices_free(p);
 }
 
+/* As the real table has had it: a model that stands there twice has a price only if both agree. */
+static void litellm_repeats_itself(void **state)
+{
+#define ENTRY(name, out)                                                                         \
+    "\"" name "\":{\"litellm_provider\":\"p\",\"mode\":\"chat\",\"input_cost_per_token\":1e-06," \
+    "\"output_cost_per_token\":" out "}"
+    static const char text[] =
+        "{" ENTRY("a", "1e-06") "," ENTRY("b", "1e-06") "," ENTRY("a", "2e-06") "," ENTRY(
+            "b", "0.000001") "," ENTRY("c", "1e-06") "," ENTRY("a", "1e-06") "}";
+    struct err err = ERR_INIT;
+    struct prices *p = NULL;
+    struct buf b;
+    size_t n = 0;
+    buf_init(&b, PRICES_BYTES_MAX);
+    assert_ok(prices_from_litellm(text, sizeof text - 1, NULL, "2026-11-23", &b, &n, &err));
+    assert_int_equal(n, 2);
+    assert_ok(prices_parse(b.data, b.len, "imported", &p, &err));
+    assert_null(prices_find(p, "a"));
+    assert_non_null(prices_find(p, "b"));
+    assert_non_null(prices_find(p, "c"));
+    prices_free(p);
+    buf_done(&b);
+}
+
 static void litellm_that_is_none_is_refused(void **state)
 {
     static const struct {
@@ -282,8 +306,15 @@ static void litellm_that_is_none_is_refused(void **state)
     } cases[] = {
         {"[]", "not a table of models"},
         {"{}", "no model with prices of provider p"},
-        {"{\"a\":{\"mode\":1,\"mode\":2}}", "duplicate key"},
-        {"{\"a\":", "byte 5"},
+        {"{\"a\":{\"mode\":1,\"mode\":2}}", "model 'a': byte 19: duplicate key 'mode'"},
+        {"{\"a\":", "byte 5: not a table"},
+        {"{\"a\":{}", "byte 7: not a table"},
+        {"{\"a\":{}}x", "byte 8: not a table"},
+        {"{\"a\":{},}", "byte 8: not a table"},
+        {"{\"a\":{} \"b\":{}}", "byte 8: not a table"},
+        {"{\"a\":[]}", "model 'a' is not an object"},
+        {"{\"a\":{\"b\":[}]}}", "model 'a': byte"},
+        {"", "byte 0: not a table"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct err err = ERR_INIT;
@@ -303,13 +334,10 @@ static void litellm_that_is_none_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_file_is_read),
-        cmocka_unit_test(wrong_files_are_refused),
-        cmocka_unit_test(costs_are_exact),
-        cmocka_unit_test(no_usage_exceeds_its_bound),
-        cmocka_unit_test(decimals_are_exact),
-        cmocka_unit_test(litellm_is_imported),
-        cmocka_unit_test(litellm_that_is_none_is_refused),
+        cmocka_unit_test(the_file_is_read),       cmocka_unit_test(wrong_files_are_refused),
+        cmocka_unit_test(costs_are_exact),        cmocka_unit_test(no_usage_exceeds_its_bound),
+        cmocka_unit_test(decimals_are_exact),     cmocka_unit_test(litellm_is_imported),
+        cmocka_unit_test(litellm_repeats_itself), cmocka_unit_test(litellm_that_is_none_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
