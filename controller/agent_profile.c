@@ -169,7 +169,7 @@ int agent_profile_builtin(const char *name, struct agent_profile *out, struct er
 
 void agent_exit_means(const char *name, int code, char out[static 201])
 {
-    struct agent_profile p;
+    struct agent_profile p = {0};
     struct err ignored = ERR_INIT;
 
     out[0] = 0;

@@ -87,6 +87,24 @@ static bool is_dirty(git_repository *repo)
     return dirty;
 }
 
+/* Another form of address (ssh, a path, one with a password in it) is none to tell a task. */
+static void find_remote(struct source *s, git_repository *repo)
+{
+    struct repo_access access = {.mode = REPO_READ};
+    struct err ignored = ERR_INIT;
+    git_config *config = NULL;
+    const char *url = NULL;
+    if (git_repository_config_snapshot(&config, repo) == 0 &&
+        git_config_get_string(&url, config, "remote.origin.url") == 0 &&
+        strlen(url) < sizeof(access.url)) {
+        memcpy(access.url, url, strlen(url) + 1);
+        if (repo_access_check(&access, &ignored) == 0) {
+            memcpy(s->remote, access.url, sizeof(s->remote));
+        }
+    }
+    git_config_free(config);
+}
+
 int source_open(const char *dir, const char *rev, struct source *out, struct err *err)
 {
     git_repository *repo = NULL;
@@ -108,6 +126,7 @@ int source_open(const char *dir, const char *rev, struct source *out, struct err
         name_base(&s, repo, rev);
         utf8_copy(s.base_subject, sizeof(s.base_subject), subject != NULL ? subject : "");
         s.dirty = is_dirty(repo);
+        find_remote(&s, repo);
         *out = s;
     }
     git_commit_free(commit);

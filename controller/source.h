@@ -12,6 +12,8 @@ struct source {
     char base_name[256]; /* the revision as given, or the branch HEAD is on */
     char base_subject[201];
     bool dirty; /* uncommitted changes exist: they are not part of the task */
+    char remote
+        [REPO_URL_SIZE]; /* where "origin" is, when that is an address proto/repo_access.h takes */
 };
 
 /* Finds the repository at or above `dir` and resolves `rev` (NULL: HEAD) to a commit. Not a

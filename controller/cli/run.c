@@ -150,7 +150,7 @@ static const struct opt options[] = {
      .kind = OPT_TEXT,
      .offset = offsetof(struct run_opts, repo_url),
      .arg = "URL",
-     .help = "that remote, https://HOST/PATH"},
+     .help = "that remote, https://HOST/PATH (default: where origin is)"},
     {.name = "yes",
      .letter = 'y',
      .kind = OPT_FLAG,
@@ -250,11 +250,25 @@ static int row_fill(struct run *r, struct err *err)
     return rc < 0 ? rc : run_repo_env(&t->policy.repo, &t->env, err);
 }
 
+/* Without --repo-url it is where the repository itself came from. */
+static int remote_choose(struct run *r, struct err *err)
+{
+    if (r->spec.repo_access == REPO_NONE || r->spec.repo_url[0])
+        return 0;
+    if (!r->source.remote[0])
+        return err_set(err, ERR_USAGE,
+                       "--repo-access: say where the remote is, --repo-url https://HOST/PATH (its "
+                       "origin has no such address)");
+    memcpy(r->spec.repo_url, r->source.remote, sizeof(r->spec.repo_url));
+    return 0;
+}
+
 static int prepare(struct run *r, struct err *err)
 {
     int rc = source_open(r->spec.repo[0] ? r->spec.repo : ".",
                          r->spec.base[0] ? r->spec.base : NULL, &r->source, err);
 
+    rc = rc < 0 ? rc : remote_choose(r, err);
     rc = rc < 0 ? rc : hosts_load(r, err);
     rc = rc < 0 ? rc : run_spec_policy(&r->spec, r->agent.limits, &r->row.policy, err);
     rc = rc < 0 ? rc

@@ -250,10 +250,8 @@ static int spec_check(const struct run_spec *s, struct err *err)
         return err_set(err, ERR_USAGE, "no command: creel run [options] -- COMMAND...");
     if (s->calls < 0 || s->output_tokens < 0)
         return err_set(err, ERR_USAGE, "calls and output_tokens are not negative");
-    if (s->repo_access == REPO_NONE ? s->repo_url[0] != 0 : s->repo_url[0] == 0)
-        return err_set(err, ERR_USAGE,
-                       "--repo-access read|push|token and --repo-url https://... go "
-                       "together");
+    if (s->repo_access == REPO_NONE && s->repo_url[0])
+        return err_set(err, ERR_USAGE, "--repo-url is for --repo-access read, push or token");
     if (s->command.n > TASK_ARGS_MAX)
         return err_set(err, ERR_USAGE, "the command has over %d words", TASK_ARGS_MAX);
     if (s->tests.n > TASK_TESTS_MAX || s->setup.n > TASK_TESTS_MAX)

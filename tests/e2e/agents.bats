@@ -17,7 +17,9 @@ echo "model: $model; mode: $MODE; prompt: $2"
 [ "$1" != change ] || echo changed >>/task/hello.txt
 END
     chmod 755 "$TOOLS_DIR" "$TOOLS_DIR/bin" "$TOOLS_DIR/bin/fake-agent"
-    export THROWAWAY_RUNNER_FLAGS="--tools $TOOLS_DIR"
+    small_image "$TOOLS_DIR/images/small"
+    mkdir -p "$TOOLS_DIR/images"
+    export THROWAWAY_RUNNER_FLAGS="--tools $TOOLS_DIR --images $TOOLS_DIR/images"
     e2e_up
     profile change >"$E2E/change.json"
     profile stay >"$E2E/stay.json"
@@ -30,6 +32,20 @@ teardown_file()
 }
 
 teardown() { e2e_logs; }
+
+# small_image DIR : busybox, where there is one, and where /opt/creel/tools is another's.
+small_image()
+{
+    local applet
+    command -v busybox >/dev/null || return 0
+    mkdir -p "$1/bin" "$1/opt"
+    cp "$(command -v busybox)" "$1/bin/busybox"
+    for applet in sh echo test; do
+        ln -s busybox "$1/bin/$applet"
+    done
+    ln -s /tmp "$1/opt/creel"
+    chmod -R go-w "$1"
+}
 
 # profile WHAT : an agent of one's own.
 profile()
@@ -132,6 +148,28 @@ END
         sh -c 'git config --get-regexp "^(url|http)[.]"; git ls-remote --get-url https://forge.example/o/r.git; echo "$REPO_URL"'
     says 'url.http://127.0.0.1:4100/git/o/r.insteadof https://forge.example/o/r' \
         'http://127.0.0.1:4100/git/o/r.git' 'Authorization: Bearer ' 'it may read https://forge.example/o/r'
+}
+
+@test "without --repo-url the remote is where origin is, unless that address tells a secret or is another kind" {
+    git -C "$REPO" remote add origin https://forge.example/o/from-origin
+    exits 0 task --repo-access read -- sh -c 'echo "$REPO_URL"'
+    says 'https://forge.example/o/from-origin'
+    git -C "$REPO" remote set-url origin https://me:secret@forge.example/o/r
+    exits 2 task --repo-access read -- true
+    says '--repo-url'
+    one_line
+    [[ "$output" != *secret* ]]
+    git -C "$REPO" remote set-url origin git@forge.example:o/r
+    exits 2 task --repo-access push -- true
+    one_line
+    git -C "$REPO" remote remove origin
+}
+
+@test "in an image too" {
+    [ -d "$TOOLS_DIR/images/small" ] || skip 'no busybox here to make an image of (apt-get install busybox-static)'
+    exits 0 task --image small --agent "$E2E/change.json" 'x'
+    says 'token: the same'
+    in_state "$(newest)" succeeded
 }
 
 @test "profiles are listed and shown, to start one's own" {
