@@ -344,6 +344,8 @@ static void on_imported(void *arg, const struct import_result *r, const struct e
                  failed->msg);
     else if (r->refused)
         snprintf(note, sizeof(note), "the patch is kept but cannot be approved: %.220s", r->reason);
+    else if (r->secret[0] != 0)
+        snprintf(note, sizeof(note), "the patch cannot be approved: %.240s", r->secret);
     record_import(a, failed == NULL && !r->refused ? r->commit : "", note);
     import_next(e);
 }
@@ -372,7 +374,7 @@ void result_import(struct attempt *a)
     int r = paths_task(a->e->paths, a->row.id, "", dir, &err);
     if (r == 0)
         r = import_start(&a->e->loop, a->e->self, dir, a->row.base, a->row.root, res->commit,
-                         a->row.branch, a->row.title, on_imported, a, &err);
+                         a->row.branch, a->row.title, a->e->needles, on_imported, a, &err);
     if (r < 0) {
         char note[301];
         snprintf(note, sizeof(note), "the patch is kept but could not be imported: %.220s",

@@ -8,6 +8,7 @@
 #include "common/pack_writer.h"
 #include "common/tree_entry.h"
 #include "controller/importer.h"
+#include "controller/redact.h"
 
 #define IMPORT_OBJECTS_MAX 1000000u
 #define IMPORT_TREE_BYTES  (8ull << 30)  /* new and changed files together, checked out */
@@ -33,8 +34,16 @@ struct import {
     git_tree *old_tree, *new_tree;
     struct review_record record;
     size_t changes_left, flags_left;
-    uint32_t unlisted; /* changes that had no room in the lists */
+    struct needles *needles; /* NULL: nothing to look for */
+    uint32_t unlisted;       /* changes that had no room in the lists */
 };
+
+/* Reads what the engine wants looked for, if anything. */
+int import_needles_load(struct import *im, struct err *err);
+/* Flags `path` when it, or its content, holds one of the operator's secrets; the first one is the
+ * summary's. */
+int import_search(struct import *im, const char *path, const void *bytes, size_t n,
+                  struct err *err);
 
 /* Opens the source pack, indexes the patch pack, checks that the commit is one on ROOT.
  * -ERR_REFUSED: what came back is bad, and why. */

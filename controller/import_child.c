@@ -143,7 +143,10 @@ static int run(struct import *im, struct err *err)
     if (im->outfd < 0) {
         return err_errno(err, ERR_FAIL, "cannot open %s", out);
     }
-    rc = steps(im, err);
+    rc = import_needles_load(im, err);
+    if (rc == 0) {
+        rc = steps(im, err);
+    }
     if (rc == 0) {
         rc = write_review(im, err);
     }

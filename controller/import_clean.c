@@ -64,6 +64,9 @@ static int take_blob(struct clean *c, const struct tree_entry *e, const git_oid 
         return err_set(err, ERR_REFUSED, "%.200s: not a file, though its entry says so", c->path);
     }
     int rc = check_size(c, size, err);
+    if (rc == 0) { /* the path, also where the source has the content already */
+        rc = import_search(c->im, c->path, "", 0, err);
+    }
     if (rc < 0 || (e->kind != TREE_LINK &&
                    git_odb_exists_ext(c->im->source, oid, GIT_ODB_LOOKUP_NO_REFRESH))) {
         return rc;
@@ -76,6 +79,9 @@ static int take_blob(struct clean *c, const struct tree_entry *e, const git_oid 
         rc = err_set(err, ERR_REFUSED, "%.200s: a link whose target is not a path", c->path);
     } else {
         rc = keep_object(c, oid, PACK_BLOB, bytes, size, err);
+    }
+    if (rc == 0) {
+        rc = import_search(c->im, c->path, bytes, size, err);
     }
     git_odb_object_free(object);
     return rc;

@@ -5,6 +5,7 @@ static const struct json_field result_fields[] = {
     JSON_ROW(struct import_result, TEXT, commit),
     JSON_ROW(struct import_result, BOOL, refused),
     JSON_ROW(struct import_result, TEXT, reason),
+    JSON_ROW(struct import_result, TEXT, secret, .optional = true),
     JSON_ROW(struct import_result, U64, diff_bytes),
     JSON_ROW(struct import_result, U64, pack_bytes),
     JSON_ROW(struct import_result, INT, files),

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/file.h"
+#include "controller/redact.h"
 
 #define DEADLINE_MS (10u * 60 * 1000)
 #define LINE_MAX_   65536
@@ -240,6 +241,27 @@ static int prepare(struct import_run *r, const char *task_dir, struct err *err)
     return rc;
 }
 
+/* What to look for goes into the child's directory, and away with it. */
+static int hand_over(struct import_run *r, const struct needles *needles, struct err *err)
+{
+    struct buf text;
+    int outfd = -1;
+    if (needles_count(needles) == 0) {
+        return 0;
+    }
+    buf_init(&text, JSON_BYTES_MAX);
+    int rc = needles_encode(needles, &text, err);
+    if (rc == 0 && (outfd = openat(r->dirfd, OUT_DIR, DIR_FLAGS)) < 0) {
+        rc = err_errno(err, ERR_FAIL, "cannot open the importer's directory");
+    }
+    if (rc == 0) {
+        rc = file_replace(outfd, IMPORT_NEEDLES, text.data, text.len, 0600, err);
+    }
+    fd_close(&outfd);
+    buf_wipe(&text);
+    return rc;
+}
+
 static void on_abandoned(uv_handle_t *h)
 {
     struct import_run *r = h->data;
@@ -273,7 +295,7 @@ static int spawn(uv_loop_t *loop, struct import_run *r, char **args, struct err 
 
 int import_start(uv_loop_t *loop, const char *self, const char *task_dir, const char *base,
                  const char *root, const char *commit, const char *branch, const char *title,
-                 import_done_cb *cb, void *arg, struct err *err)
+                 const struct needles *needles, import_done_cb *cb, void *arg, struct err *err)
 {
     const char *const words[] = {self, "importer", task_dir, base, root, commit, branch, title};
     char *args[sizeof(words) / sizeof(words[0]) + 1] = {NULL};
@@ -289,6 +311,9 @@ int import_start(uv_loop_t *loop, const char *self, const char *task_dir, const 
     buf_init(&r->line, LINE_MAX_);
     buf_init(&r->complaint, LINE_MAX_);
     int rc = prepare(r, task_dir, err);
+    if (rc == 0) {
+        rc = hand_over(r, needles, err);
+    }
     if (rc < 0) {
         run_free(r);
         return rc;

@@ -14,9 +14,12 @@
 #include "proto/json.h"
 #include "proto/task.h"
 
+/* In the child's directory, from the engine: what it looks for (controller/redact.h). */
+#define IMPORT_NEEDLES "needles.json"
+
 struct import_flag { /* something a reviewer must look at */
     char kind
-        [33]; /* "ci", "hook", "gitattributes", "submodule", "symlink", "executable", "binary", "lockfile", "path" ... */
+        [33]; /* "ci", "hook", "gitattributes", "submodule", "symlink", "executable", "binary", "lockfile", "path", "secret-value" ... */
     char path[1025];
     char why[201];
 };
@@ -32,6 +35,9 @@ struct import_result {
     char commit[TASK_OID_SIZE]; /* on BASE; "" when the tree is unchanged */
     bool refused;               /* kept, but cannot be approved: `reason` */
     char reason[301];
+    /* Where the first of the operator's secrets stands, and which: "src/x.py line 3 holds the secret
+     * openai". Not empty: the patch is whole, but is not approved. */
+    char secret[301];
     uint64_t diff_bytes, pack_bytes;
     int files, added, removed;
 };
@@ -45,12 +51,15 @@ struct review_record {
 
 extern const struct json_shape import_result_shape, review_record_shape;
 
+struct needles; /* controller/redact.h */
+
 typedef void import_done_cb(void *arg, const struct import_result *r, const struct err *err);
 /* Starts the child in the loop, with a deadline; cb is called once. Returns 0, or -code and cb is not
- * called. `commit` is the hostile commit's id from the result ("" : nothing to import is an error). */
+ * called. `commit` is the hostile commit's id from the result ("" : nothing to import is an error).
+ * `needles` (or NULL) is what no path and no content may hold; the child gets its own copy. */
 int import_start(uv_loop_t *loop, const char *self, const char *task_dir, const char *base,
                  const char *root, const char *commit, const char *branch, const char *title,
-                 import_done_cb *cb, void *arg, struct err *err);
+                 const struct needles *needles, import_done_cb *cb, void *arg, struct err *err);
 /* Ends every import that runs in `loop`, at once: each callback still comes, from the loop, with an
  * error; the task's directory is as if the import had never begun. For an engine that stops. */
 void import_stop(uv_loop_t *loop);

@@ -27,15 +27,21 @@ static void set_key(struct needles *n)
     crypto_generichash((uint8_t *)n->k, sizeof n->k, what, sizeof what, n->key, KEY_BYTES);
 }
 
-struct needles *needles_new(struct err *err)
+static struct needles *make(struct err *err)
 {
     struct needles *n = calloc(1, sizeof *n);
-    if (!n) {
+    if (!n)
         err_set(err, ERR_FAIL, "out of memory");
-        return NULL;
+    return n;
+}
+
+struct needles *needles_new(struct err *err)
+{
+    struct needles *n = make(err);
+    if (n) {
+        randombytes_buf(n->key, sizeof n->key);
+        set_key(n);
     }
-    randombytes_buf(n->key, sizeof n->key);
-    set_key(n);
     return n;
 }
 
@@ -262,7 +268,7 @@ int needles_decode(const void *bytes, size_t len, struct needles **ret, struct e
     int rc = json_decode(&set_shape, bytes, len, &w, err);
     if (rc < 0)
         return rc;
-    struct needles *n = needles_new(err);
+    struct needles *n = make(err); /* its key comes with it: a confined process has no other */
     rc = n ? take_all(n, &w, err) : -ERR_FAIL;
     json_release(&set_shape, &w);
     if (rc < 0)

@@ -45,6 +45,8 @@ static int may(const struct paths *p, const struct task_row *t, struct err *err)
     }
     if (r.summary.refused) {
         rc = err_set(err, ERR_REFUSED, "task %s cannot be approved: %s", t->id, r.summary.reason);
+    } else if (r.summary.secret[0] != '\0') {
+        rc = err_set(err, ERR_REFUSED, "task %s cannot be approved: %s", t->id, r.summary.secret);
     } else if (strcmp(r.summary.commit, t->commit) != 0) {
         rc = err_set(err, ERR_FAIL, "task %s: review.json is not what was recorded", t->id);
     }

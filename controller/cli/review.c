@@ -109,6 +109,11 @@ static void summary_text(const struct view *v, struct buf *b)
         cli_text(b, sum->reason);
         buf_addc(b, '\n');
     }
+    if (sum->secret[0] != '\0') {
+        buf_adds(b, "  SECRET    cannot be approved: ");
+        cli_text(b, sum->secret);
+        buf_addc(b, '\n');
+    }
     buf_addf(b, "  review    %s\n", review_state_names[v->row->review]);
     buf_addf(b, "  changes   %d file%s, %d lines added, %d removed, on %.12s\n", sum->files,
              sum->files == 1 ? "" : "s", sum->added, sum->removed, v->row->base);

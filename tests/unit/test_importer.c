@@ -4,6 +4,9 @@
 
 #include <stdbool.h>
 
+#include <sodium.h>
+
+#include "controller/redact.h"
 #include "controller/source.h"
 #include "tests/unit/git_fixture.h"
 
@@ -15,6 +18,7 @@ struct bed {
     int calls;
     bool failed;
     struct err why;
+    struct needles *needles; /* what the engine has */
     struct import_result r;
     struct review_record record;
 };
@@ -79,7 +83,8 @@ static void import(struct bed *b, const char *commit)
     b->calls = 0;
     assert_int_equal(uv_loop_init(&loop), 0);
     assert_ok(import_start(&loop, "/proc/self/exe", b->task, b->base, b->root, commit,
-                           "creel/01jd0000000000000000000001", "Do it\nsecond", on_done, b, &err));
+                           "creel/01jd0000000000000000000001", "Do it\nsecond", b->needles, on_done,
+                           b, &err));
     uv_run(&loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&loop), 0);
     assert_int_equal(b->calls, 1);
@@ -393,10 +398,10 @@ static void our_own_failures(void **state)
     commit_all(b, "echo x >x", commit);
     assert_int_equal(uv_loop_init(&loop), 0);
     assert_true(import_start(&loop, "/nonexistent", b->task, b->base, b->root, commit, "creel/x",
-                             "t", on_done, b, &err) < 0);
+                             "t", NULL, on_done, b, &err) < 0);
     uv_run(&loop, UV_RUN_DEFAULT);
     assert_true(import_start(&loop, "/proc/self/exe", b->task, b->base, b->root, "", "creel/x", "t",
-                             on_done, b, &err) < 0);
+                             NULL, on_done, b, &err) < 0);
     assert_int_equal(uv_loop_close(&loop), 0);
     assert_int_equal(b->calls, 0);
     sh(&b->t, "mv task/patch.pack keep");
@@ -421,7 +426,7 @@ static void stopped_at_once(void **state)
     import_stop(&loop); /* none runs */
     sh(&b->t, "printf '#!/bin/sh\\nexec sleep 600\\n' >hanging; chmod +x hanging");
     assert_ok(import_start(&loop, tool_path(&b->t, "hanging"), b->task, b->base, b->root, commit,
-                           "creel/01jd0000000000000000000001", "Do it", on_done, b, &err));
+                           "creel/01jd0000000000000000000001", "Do it", NULL, on_done, b, &err));
     uv_run(&loop, UV_RUN_NOWAIT);
     assert_int_equal(b->calls, 0);
     import_stop(&loop);
@@ -441,6 +446,63 @@ static void stopped_at_once(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* ---- the operator's secrets ---- */
+
+#define KEY "sk-proj-0123456789abcdefghij"
+
+static bool secret_flagged(const struct bed *b)
+{
+    const struct import_flag *f = b->record.flags.items;
+    for (size_t i = 0; i < b->record.flags.n; i++)
+        if (strcmp(f[i].kind, "secret-value") == 0)
+            return true;
+    return false;
+}
+
+static void a_secret_in_what_came_back(void **state)
+{
+    struct bed *b = *state;
+    static const struct {
+        const char *script, *says;
+    } cases[] = {
+        {"printf 'one\\ntwo\\nkey = \"" KEY "\"\\n' >d/new",
+         "d/new: line 3 holds the secret openai"},
+        {"printf " KEY " | base64 >a", "a: line 1 holds the secret openai"},
+        {"printf " KEY " | od -An -tx1 -v | tr -d ' \\n' >a", "a: line 1 holds the secret openai"},
+        {"(head -c 100000 /dev/zero; printf " KEY ") >bin", "bin: line 1 holds the secret openai"},
+        {"ln -sf " KEY " l", "l: line 1 holds the secret openai"},
+        {"echo x >d/" KEY ".txt", "a path holds the secret openai"},
+        {"mkdir -p " KEY "; echo " KEY " >" KEY "/f", "a path holds the secret openai"},
+        {"git mv a " KEY, "a path holds the secret openai"},
+        {"printf " KEY " >a; chmod +x a", "a: line 1 holds the secret openai"},
+    };
+    char commit[41], script[1024];
+    b->needles = needles_new(&err);
+    assert_ok(needles_add(b->needles, "openai", KEY, strlen(KEY), &err));
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        snprintf(script, sizeof(script), "git reset -q --hard %s; git clean -qfdx\n%s", b->root,
+                 cases[i].script);
+        commit_all(b, script, commit);
+        import(b, commit);
+        assert_false(b->failed || b->r.refused);
+        if (strstr(b->r.secret, cases[i].says) == NULL)
+            fail_msg("%s: says '%s'", cases[i].script, b->r.secret);
+        assert_null(strstr(b->r.secret, KEY));
+        assert_string_equal(b->record.summary.secret, b->r.secret);
+        assert_true(secret_flagged(b));
+        assert_true(strlen(b->r.commit) ==
+                    40); /* whole, not edited: it is the approval that stops */
+    }
+    snprintf(script, sizeof(script),
+             "git reset -q --hard %s; git clean -qfdx; echo sk-proj-0123456789 >a", b->root);
+    commit_all(b, script, commit);
+    import(b, commit);
+    assert_string_equal(b->r.secret, "");
+    assert_false(secret_flagged(b));
+    needles_free(b->needles);
+    b->needles = NULL;
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "importer") == 0)
@@ -456,6 +518,7 @@ int main(int argc, char **argv)
         T(bombs_are_bounded),
         T(our_own_failures),
         T(stopped_at_once),
+        T(a_secret_in_what_came_back),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return sodium_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
 }
