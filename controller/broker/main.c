@@ -64,7 +64,10 @@ static void warm_up(void)
 
 static const struct service *route(const struct http_head *head)
 {
-    return &model_service;
+    static const char git[] = "/git/";
+    const size_t n = sizeof git - 1;
+    bool below = head->path.n >= n && memcmp(head->path.p, git, n) == 0;
+    return below ? &git_service : &model_service;
 }
 
 static int open_ledger(struct process *p, const char *dir, struct err *err)

@@ -40,7 +40,8 @@ struct model_call {
     struct buf refusal; /* body of the provider's error */
     struct strv back;   /* headers of the answer, for the jail */
     uint64_t begun_us, first_us;
-    bool full; /* the jail takes nothing now */
+    bool full;   /* the jail takes nothing now */
+    bool opaque; /* the key is too short to be found in what the provider says */
 };
 
 /* Bodies. */
@@ -228,8 +229,8 @@ static void pass_error(struct model_call *c)
         say(c, 400, why);
         return;
     }
-    bool quotes = c->p->needles && c->refusal.len > 0 &&
-                  needles_find(c->p->needles, c->refusal.data, c->refusal.len, &at);
+    bool quotes = c->opaque || (c->refusal.len > 0 &&
+                                needles_find(c->p->needles, c->refusal.data, c->refusal.len, &at));
     if (c->status < 400 || quotes || c->refusal.len == 0) {
         snprintf(why, sizeof why, "the provider %s answered HTTP %d", c->provider.name, c->status);
         say(c, c->status < 400 ? 502 : c->status, why);
@@ -352,6 +353,7 @@ static void on_key(void *arg, const char *value, size_t len, const struct err *e
     struct model_call *c = arg;
     struct err why = ERR_INIT;
     c->asking = false;
+    c->opaque = len < NEEDLE_WINDOW;
     if (!err && send_call(c, value, len, &why) == 0)
         return;
     if (err)

@@ -19,7 +19,8 @@
 
 struct provider_counts {
     atomic_int connections, requests; /* requests: whole ones */
-    atomic_int wrong_key;    /* without "authorization: Bearer real-key" or "x-api-key: real-key" */
+    atomic_int
+        wrong_key; /* without "authorization: Bearer real-key-0123456789" or "x-api-key: real-key-0123456789" */
     atomic_int task_headers; /* with a header that must not get here */
     atomic_int served;       /* answers given in full, with usage */
     char last_body[65536];
@@ -116,7 +117,8 @@ static void giant(int fd)
 
 static void behave(struct provider_counts *seen, int fd, const char *how)
 {
-    static const char refused[] = "{\"error\":{\"message\":\"Incorrect API key: real-key\"}}";
+    static const char refused[] =
+        "{\"error\":{\"message\":\"Incorrect API key: real-key-0123456789\"}}";
     if (strcmp(how, "ok") == 0) {
         say_whole(fd, "200 OK", "application/json",
                   "{\"id\":\"r\",\"object\":\"response\",\"status\":\"completed\",\"output\":[{"
@@ -182,8 +184,8 @@ static bool hear(struct provider_counts *seen, int fd, char how[static 32])
         got += (size_t)some;
     }
     snprintf(seen->last_head, sizeof seen->last_head, "%.16000s", head);
-    if (!strcasestr(head, "\r\nauthorization: Bearer real-key\r\n") &&
-        !strcasestr(head, "\r\nx-api-key: real-key\r\n"))
+    if (!strcasestr(head, "\r\nauthorization: Bearer real-key-0123456789\r\n") &&
+        !strcasestr(head, "\r\nx-api-key: real-key-0123456789\r\n"))
         atomic_fetch_add(&seen->wrong_key, 1);
     if (strcasestr(head, "\r\nx-codex") || strcasestr(head, "\r\nexpect:") ||
         strcasestr(head, "\r\ncookie:"))

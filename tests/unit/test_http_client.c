@@ -96,7 +96,7 @@ static void probe_done(struct probe *p)
 
 static void send_to(struct probe *p, const char *url, const void *body, size_t len)
 {
-    static char key[] = "authorization: Bearer real-key", type[] = "content-type: application/json";
+    static char key[] = "authorization: Bearer real-key-0123456789", type[] = "content-type: application/json";
     char *lines[] = {key, type, NULL};
     struct strv headers = {2, lines};
     struct err err;
