@@ -46,7 +46,6 @@ static const char schema[] =
     " output INTEGER NOT NULL DEFAULT 0, first_ms INTEGER NOT NULL DEFAULT 0,"
     " ms INTEGER NOT NULL DEFAULT 0) STRICT;"
     "CREATE INDEX calls_task ON calls (task, at);"
-    "CREATE INDEX calls_day ON calls (day);"
     "CREATE INDEX calls_held ON calls (id) WHERE end = 0;"
     "CREATE TABLE refusals (attempt TEXT NOT NULL, at INTEGER NOT NULL, why TEXT NOT NULL) STRICT;"
     "CREATE INDEX refusals_attempt ON refusals (attempt);"
