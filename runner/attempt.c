@@ -49,7 +49,7 @@ void attempt_init(struct attempt *a, struct attempt_owner *owner, unsigned slot)
     memset(a, 0, sizeof *a);
     a->owner = owner;
     a->slot = slot;
-    a->pack_fd = a->patch_fd = -1;
+    a->pack_fd = a->patch_fd = a->token_dir = -1;
     a->step_now = -1;
     uv_timer_init(owner->loop, &a->timer);
     uv_idle_init(owner->loop, &a->hasher);
@@ -63,6 +63,7 @@ static void clear(struct attempt *a)
     a->owner->drop_streams(a->owner->arg, a);
     uv_idle_stop(&a->hasher);
     attempt_gate_end(a);
+    attempt_token_end(a);
     attempt_pipes_close(a);
     attempt_pack_close(a);
     attempt_patch_close(a);
@@ -76,7 +77,7 @@ static void clear(struct attempt *a)
     free(a->steps);
     task_done(&a->task);
     memset(&a->at, 0, sizeof *a - offsetof(struct attempt, at));
-    a->pack_fd = a->patch_fd = -1;
+    a->pack_fd = a->patch_fd = a->token_dir = -1;
     a->step_now = -1;
 }
 
@@ -148,6 +149,7 @@ static void begin_wipe(struct attempt *a)
     a->at = AT_WIPING;
     uv_idle_stop(&a->hasher);
     attempt_gate_end(a);
+    attempt_token_end(a);
     attempt_pipes_close(a);
     if (a->spool && !spool_complete(a->spool))
         spool_finish(a->spool);
@@ -344,11 +346,17 @@ static void on_checkout_exited(struct attempt *a, struct happening *h)
     begin_wipe(a);
 }
 
-/* The gate's sockets come behind the pipes. */
+/* The place of a token comes behind the pipes, when there is one; then the gate's sockets. */
 static int gate_started(struct attempt *a, struct happening *h, char *why, size_t size)
 {
     struct err err = ERR_INIT;
-    if (attempt_gate_open(a, h->fds + PIPE_COUNT, h->nfds - PIPE_COUNT, &err) == 0)
+    size_t at = PIPE_COUNT;
+    int rc = 0;
+    if (a->task.policy.repo.mode == REPO_TOKEN && h->nfds > at) {
+        rc = attempt_token_place(a, h->fds[at], &err);
+        h->fds[at++] = -1;
+    }
+    if (rc == 0 && attempt_gate_open(a, h->fds + at, h->nfds - at, &err) == 0)
         return 0;
     text_linef(why, size, "%s", err.msg);
     return -1;
@@ -375,6 +383,7 @@ static void on_run_started(struct attempt *a, struct happening *h)
 static void on_run_exited(struct attempt *a, struct happening *h)
 {
     attempt_gate_end(a);
+    attempt_token_end(a);
     attempt_pipes_drain(a);
     attempt_steps_end(a);
     uint64_t disk = a->usage.disk_peak;

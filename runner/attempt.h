@@ -123,6 +123,10 @@ struct attempt {
     struct sha256 *pack_hash;
     struct stream *pack_stream; /* who sends it */
 
+    int token_dir;  /* where a token for the repository goes; -1: no run has it */
+    uint8_t *token; /* the newest, in locked memory; owned */
+    size_t token_len;
+
     int patch_fd;
     char commit[TASK_OID_SIZE];
     char cache[65]; /* of the dependency cache that was kept, or empty */
@@ -148,6 +152,10 @@ int attempt_begin(struct attempt *a, struct admitted *in, const void *envelope, 
 int attempt_event(struct attempt *a, enum attempt_event ev);
 /* A reply of the warden about this slot; takes the descriptors. */
 void attempt_reply(struct attempt *a, const struct warden_reply *r, int *fds, size_t nfds);
+
+/* A token for its repository, sealed and in base64; replaces an earlier one. What comes after its run is
+ * dropped. -ERR_REFUSED, -ERR_TRUST. */
+int attempt_token(struct attempt *a, const char *sealed_b64, struct err *err);
 
 /* The wire's name for where it is. */
 enum attempt_state attempt_state(const struct attempt *a);

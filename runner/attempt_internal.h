@@ -51,6 +51,11 @@ int attempt_gate_open(struct attempt *a, int *fds, size_t nfds, struct err *err)
 void attempt_gate_end(struct attempt *a);
 void attempt_gate_gone(struct attempt *a); /* attempt.c */
 
+/* attempt_token.c */
+/* The run is there, and its place for a token: `dir` is the attempt's now. */
+int attempt_token_place(struct attempt *a, int dir, struct err *err);
+void attempt_token_end(struct attempt *a); /* wipes it */
+
 /* attempt_end.c */
 int attempt_result_make(struct attempt *a, struct err *err);
 int attempt_receipt_make(struct attempt *a, const struct warden_wiped *w, bool ok, struct err *err);

@@ -228,6 +228,7 @@ bool cell_fits(const struct cell_setup *made, const struct cell_setup *wanted)
     const struct policy *a = &made->task->policy, *b = &wanted->task->policy;
     return strcmp(a->image, b->image) == 0 && strcmp(a->cache, b->cache) == 0 &&
            a->cache_keep == b->cache_keep && a->nested_userns == b->nested_userns &&
+           (a->repo.mode == REPO_TOKEN) == (b->repo.mode == REPO_TOKEN) &&
            wants_image(made) == wants_image(wanted) &&
            (!wants_image(made) || a->limits[LIMIT_DISK] == b->limits[LIMIT_DISK]);
 }

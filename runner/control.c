@@ -206,6 +206,24 @@ static void on_wipe(struct serve *sv, struct stream *s, const struct msg *m)
         refuse_legal(s, w->attempt, REFUSED_PROTOCOL, "wipe is not legal now");
 }
 
+static void on_repo_token(struct serve *sv, struct stream *s, const struct msg *m)
+{
+    const struct msg_repo_token *t = &m->u.repo_token;
+    struct err err = ERR_INIT;
+    struct attempt *a = serve_attempt(sv, t->attempt);
+    if (!a) {
+        refuse_legal(s, t->attempt, REFUSED_UNKNOWN, "token: this runner does not have it");
+        return;
+    }
+    int r = attempt_token(a, t->sealed, &err);
+    if (r < 0)
+        refuse_legal(s, t->attempt,
+                     r == -ERR_TRUST     ? REFUSED_TOKEN
+                     : r == -ERR_REFUSED ? REFUSED_PROTOCOL
+                                         : REFUSED_INTERNAL,
+                     err.msg);
+}
+
 static void on_ping(struct serve *sv, struct stream *s, const struct msg *m)
 {
     struct msg pong = {.type = MSG_PONG, .u.ping = m->u.ping};
@@ -216,10 +234,8 @@ static const struct {
     enum msg_type type;
     void (*on)(struct serve *sv, struct stream *s, const struct msg *m);
 } handlers[] = {
-    {MSG_ENVELOPE, on_envelope},
-    {MSG_CANCEL, on_cancel},
-    {MSG_WIPE, on_wipe},
-    {MSG_PING, on_ping},
+    {MSG_ENVELOPE, on_envelope},     {MSG_CANCEL, on_cancel}, {MSG_WIPE, on_wipe},
+    {MSG_REPO_TOKEN, on_repo_token}, {MSG_PING, on_ping},
 };
 
 static void control_frame(struct stream *s, const struct frame *f)

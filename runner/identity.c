@@ -98,6 +98,22 @@ int identity_unseal(const struct identity *id, const uint8_t sealed[static TASK_
                : 0;
 }
 
+int identity_open(const struct identity *id, const uint8_t *sealed, size_t n, uint8_t *out,
+                  size_t max, size_t *ret_len, struct err *err)
+{
+    uint8_t pk[crypto_box_PUBLICKEYBYTES], sk[crypto_box_SECRETKEYBYTES];
+    if (n <= crypto_box_SEALBYTES || n - crypto_box_SEALBYTES > max)
+        return err_set(err, ERR_TRUST, "a sealed secret of %zu bytes", n);
+    int bad = crypto_sign_ed25519_pk_to_curve25519(pk, id->pub) != 0 ||
+              crypto_sign_ed25519_sk_to_curve25519(sk, id->sec) != 0 ||
+              crypto_box_seal_open(out, sealed, n, pk, sk) != 0;
+    sodium_memzero(sk, sizeof sk);
+    if (bad)
+        return err_set(err, ERR_TRUST, "the secret is not sealed to this runner's key %s", id->fpr);
+    *ret_len = n - crypto_box_SEALBYTES;
+    return 0;
+}
+
 void identity_done(struct identity *id)
 {
     secret_free(id->sec);

@@ -27,6 +27,9 @@ int identity_load_key(struct identity *id, int state_fd, struct err *err);
 /* Opens a sealed task token. 0, or -ERR_TRUST when it is not for this runner. */
 int identity_unseal(const struct identity *id, const uint8_t sealed[static TASK_SEALED_BYTES],
                     uint8_t token[static TASK_TOKEN_BYTES], struct err *err);
+/* The same for a secret of any length up to `max`; `out` is the caller's locked memory. */
+int identity_open(const struct identity *id, const uint8_t *sealed, size_t n, uint8_t *out,
+                  size_t max, size_t *ret_len, struct err *err);
 void identity_done(struct identity *id);
 
 #endif

@@ -24,6 +24,7 @@
 #include "runner/cache_mount.h"
 #include "runner/fdpass.h"
 #include "runner/jail_ops.h"
+#include "runner/repo_token.h"
 #include "runner/sys.h"
 
 #define EXIT_NOT_MADE 125
@@ -35,11 +36,13 @@ static int build_tree(enum warden_phase phase, const struct jail_kind *kind, str
 {
     struct jail_op ops[JAIL_OPS_MAX];
     size_t n = jail_ops_phase(phase, kind, ops);
-    struct jail_roots at = {.source = {-1, -1, -1, -1, -1, -1}};
+    struct jail_roots at = {.source = {-1, -1, -1, -1, -1, -1, -1}};
     at.jail = open(jail_base_root(kind, phase), O_PATH | O_DIRECTORY | O_CLOEXEC);
     at.source[JAIL_DISK] = open(JAIL_DISK_PATH, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (jail_caches(kind))
         at.source[JAIL_CACHE] = open(CACHE_MERGED_PATH, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (kind->repo_token)
+        at.source[JAIL_TOKEN] = open(REPO_TOKEN_PLACE, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (kind->keep)
         at.source[JAIL_KEEP] = open(CACHE_KEEP_PATH, O_PATH | O_DIRECTORY | O_CLOEXEC);
     int rc = 0;

@@ -41,7 +41,7 @@ const char *jail_base_root(const struct jail_kind *kind, enum warden_phase phase
 static int apply_at(const char *path, const struct jail_op *ops, size_t n, int tools,
                     struct err *err)
 {
-    struct jail_roots at = {.jail = -1, .source = {-1, -1, -1, -1, -1, tools}};
+    struct jail_roots at = {.jail = -1, .source = {-1, -1, -1, -1, -1, tools, -1}};
     int rc = 0;
     at.jail = open(path, DIR_FLAGS);
     at.source[JAIL_HOST] = open("/", DIR_FLAGS);

@@ -19,6 +19,7 @@ struct jail_kind {
     const char *image; /* absolute path of the image's root (images.h), or NULL */
     const char *cache; /* likewise of a dependency cache (caches.h) */
     const char *keep;  /* likewise of the directory where to keep one */
+    bool repo_token;   /* a place for a token for the repository (repo_token.h) */
     const char *tools; /* likewise of the operator's tools (tools.h), the same for every cell */
 };
 

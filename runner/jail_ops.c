@@ -109,6 +109,7 @@ static const struct jail_op base_ops[] = {
     DIR("home/agent", 0755),
     DIR("tmp", 0755),
     DIR("run", 0755),
+    DIR("run/creel", 0755),
     DIR("var", 0755),
     DIR("var/tmp", 0755),
     DIR("var/empty", 0555),
@@ -197,6 +198,10 @@ static const struct jail_op keep_ops[] = {
     FROM_STORE("keep", JAIL_KEEP, RW | MOUNT_ATTR_NOEXEC),
 };
 
+/* Written by serve alone, while the job runs. */
+static const struct jail_op token_ops[] = {
+    FROM_STORE("run/creel", JAIL_TOKEN, RO | MOUNT_ATTR_NOEXEC)};
+
 /* Of the host's operator, the same for all tasks: no task changes it or adds to it. */
 static const struct jail_op tools_op = FROM_STORE("opt/creel/tools", JAIL_TOOLS, RO);
 
@@ -270,6 +275,8 @@ size_t jail_ops_phase(enum warden_phase phase, const struct jail_kind *kind,
         n = append(out, n, scratch_ops, LEN(scratch_ops));
         if (jail_caches(kind))
             n = append(out, n, cache_ops, LEN(cache_ops));
+        if (kind->repo_token)
+            n = append(out, n, token_ops, LEN(token_ops));
         return append(out, n, run_ops, LEN(run_ops));
     case WARDEN_COLLECT:
         if (kind->keep)

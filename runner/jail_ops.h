@@ -35,6 +35,7 @@ enum jail_source {
     JAIL_CACHE,
     JAIL_KEEP,
     JAIL_TOOLS,
+    JAIL_TOKEN, /* repo_token.h */
     JAIL_SOURCE_COUNT,
 };
 

@@ -24,6 +24,7 @@
 #include "runner/jail_base.h"
 #include "runner/jail_ops.h"
 #include "runner/net.h"
+#include "runner/repo_token.h"
 #include "runner/sys.h"
 
 #define STAGE             "/tmp" /* where the room is put together before it becomes our root */
@@ -241,6 +242,8 @@ static int make_room(const struct keeper_setup *s, const struct bringing *b, str
                    JAIL_GID, disk, err);
     if (rc == 0 && jail_caches(&s->cell->kind))
         rc = cache_mount_place(JAIL_DISK_PATH, b->cache, b->keep, JAIL_UID, JAIL_GID, err);
+    if (rc == 0 && s->cell->kind.repo_token)
+        rc = repo_token_make(err);
     return rc;
 }
 
@@ -349,10 +352,12 @@ static void start_phase(struct keeper *k, enum warden_phase phase)
 {
     struct err err = ERR_INIT;
     struct cell_msg msg = {.op = CELL_STARTED, .phase = phase};
-    /* Pipes, then the gate's sockets: what the warden is sent. */
-    int fds[JAIL_PIPES + GATE_SOCKETS_MAX] = {-1, -1, -1};
+    /* Pipes, the place of a repository's token, the gate's sockets: what the warden is sent. */
+    int fds[JAIL_PIPES + 1 + GATE_SOCKETS_MAX] = {-1, -1, -1};
     size_t n = JAIL_STATUS;
-    int rc = have_jail(k, phase, &err);
+    int token = -1, rc = have_jail(k, phase, &err);
+    if (rc >= 0 && phase == WARDEN_RUN && k->setup->cell->kind.repo_token)
+        rc = token = repo_token_dir(&err);
     if (rc >= 0 && phase == WARDEN_COLLECT)
         disk_yield(&k->disk);
     if (rc >= 0) {
@@ -360,8 +365,11 @@ static void start_phase(struct keeper *k, enum warden_phase phase)
         k->running = (int)phase;
     }
     if (rc >= 0 && phase == WARDEN_RUN) {
-        memcpy(fds + JAIL_PIPES, k->doors, k->ndoors * sizeof *fds);
-        n = JAIL_PIPES + k->ndoors;
+        n = JAIL_PIPES;
+        if (token >= 0)
+            fds[n++] = token;
+        memcpy(fds + n, k->doors, k->ndoors * sizeof *fds);
+        n += k->ndoors;
         k->ndoors = k->nports = 0;
     }
     if (answer(k, &msg, rc, &err, fds, n) < 0 && rc >= 0) {

@@ -16,7 +16,9 @@ static struct cell_setup setup_of(struct warden *w, const struct slot *slot,
 {
     return (struct cell_setup){
         .task = task,
-        .kind = {.nested = task->policy.nested_userns, .tools = w->setup->tools},
+        .kind = {.nested = task->policy.nested_userns,
+                 .repo_token = task->policy.repo.mode == REPO_TOKEN,
+                 .tools = w->setup->tools},
         .token = token,
         .filter = &w->filter,
         .cgroups = &w->cgroups,

@@ -25,7 +25,8 @@
 enum warden_op {
     WARDEN_FACTS = 1, /* -> facts. What this host can enforce */
     WARDEN_OPEN,      /* fds: [envelope memfd]. -> OK, fds: [pack: write the source pack here] */
-    WARDEN_START, /* phase. -> OK, fds: [stdout, stderr] read ends; of a run also [status], then the
+    WARDEN_START, /* phase. -> OK, fds: [stdout, stderr] read ends; of a run also [status], then, when
+                       * the policy has a token for the repository, [its place] (repo_token.h), then the
                        * gate's sockets in the order of enum gate_socket (runner/gate.h) */
     WARDEN_EXITED, /* event: a phase is over and nothing of it lives; collect: fds: [patch pack] */
     WARDEN_KILL,   /* -> OK at once; EXITED follows when the jail is empty */

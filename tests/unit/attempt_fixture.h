@@ -450,6 +450,8 @@ static void start_phase(struct fixture *f, enum warden_phase phase)
         fd_close(&f->out[i]);
         f->out[i] = p[1];
     }
+    if (phase == WARDEN_RUN && f->task.policy.repo.mode == REPO_TOKEN)
+        fds[n++] = openat(f->dir, "place", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (phase == WARDEN_RUN)
         n += gate_sockets(f, fds + n);
     answer(f, (struct warden_reply){.op = WARDEN_START, .slot = req.slot, .phase = phase}, fds,

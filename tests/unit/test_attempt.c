@@ -1,8 +1,10 @@
 /* An attempt's whole life through the real wire, with the warden played by the test: serve's channels
  * on one side of socketpairs, struct warden_request and warden_reply on the other. */
 #include "tests/unit/attempt_fixture.h"
+#include "proto/b64.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/resource.h>
 
 /* ---- stretches of a life ---- */
@@ -764,12 +766,97 @@ static void stopping_wipes_in_every_state(void **state)
     assert_int_equal(f->fatal, 0);
 }
 
+/* ---- a token for the repository ---- */
+
+static void have_place(struct fixture *f)
+{
+    static const char *const names[] = {"repo-token", ".repo-token.next"};
+    f->task.policy.repo.mode = REPO_TOKEN;
+    snprintf(f->task.policy.repo.url, sizeof f->task.policy.repo.url, "https://forge.test/o/r");
+    assert_int_equal(mkdirat(f->dir, "place", 0700), 0);
+    int dir = openat(f->dir, "place", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; i < 2; i++)
+        close(openat(dir, names[i], O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    close(dir);
+}
+
+static void say_token(struct fixture *f, const char *token, uint8_t spoil)
+{
+    struct msg m = {.type = MSG_REPO_TOKEN};
+    uint8_t pk[crypto_box_PUBLICKEYBYTES], sealed[REPO_TOKEN_MAX + crypto_box_SEALBYTES];
+    size_t n = strlen(token);
+    struct buf b64;
+    assert_int_equal(crypto_sign_ed25519_pk_to_curve25519(pk, f->sv.identity.pub), 0);
+    crypto_box_seal(sealed, (const uint8_t *)token, n, pk);
+    sealed[n] ^= spoil;
+    buf_init(&b64, sizeof m.u.repo_token.sealed);
+    assert_int_equal(b64_add(&b64, sealed, n + crypto_box_SEALBYTES), 0);
+    memcpy(m.u.repo_token.attempt, f->task.attempt, sizeof m.u.repo_token.attempt);
+    snprintf(m.u.repo_token.sealed, sizeof m.u.repo_token.sealed, "%s", buf_str(&b64));
+    buf_done(&b64);
+    say(f, &f->control, &m);
+}
+
+static void token_is(struct fixture *f, const char *name, const char *want)
+{
+    char path[64];
+    struct buf text;
+    snprintf(path, sizeof path, "place/%s", name);
+    buf_init(&text, REPO_TOKEN_MAX + 1);
+    assert_int_equal(file_read(f->dir, path, &text, NULL), 0);
+    assert_string_equal(buf_str(&text), want);
+    buf_done(&text);
+}
+
+static void a_token_is_in_its_place_while_the_run_lasts(void **state)
+{
+    struct fixture *f = *state;
+    char longest[REPO_TOKEN_MAX + 1];
+    have_place(f);
+    to_checkout(f);
+    say_token(f, "ghs_early", 0); /* before there is a jail: kept */
+    print(f, 0, "ok " ROOT "\n", 44);
+    end_phase(f, WARDEN_CHECKOUT, 0, -1);
+    start_phase(f, WARDEN_RUN);
+    expect_state(f, ATTEMPT_RUNNING, "");
+    token_is(f, "repo-token", "ghs_early");
+    memset(longest, 'x', REPO_TOKEN_MAX);
+    longest[REPO_TOKEN_MAX] = 0;
+    say_token(f, longest, 0);
+    token_is(f, "repo-token", longest);
+    say_token(f, "ghs_late", 0);
+    token_is(f, "repo-token", "ghs_late");
+    say_token(f, "ghs_bad", 1);
+    expect_refused(f, &f->control, REFUSED_TOKEN);
+    token_is(f, "repo-token", "ghs_late");
+    end_phase(f, WARDEN_RUN, 0, -1);
+    token_is(f, "repo-token", "");
+    token_is(f, ".repo-token.next", "");
+    assert_int_equal(f->slots[0].token_dir, -1);
+    expect_state(f, ATTEMPT_COLLECTING, "collect");
+    say_token(f, "ghs_after", 0); /* crossed the end: not taken, not refused */
+    struct msg m = next(f, &f->control);
+    assert_int_equal(m.type, 0);
+    token_is(f, "repo-token", "");
+}
+
+static void without_a_policy_no_token_is_taken(void **state)
+{
+    struct fixture *f = *state;
+    to_running(f);
+    say_token(f, "ghs_x", 0);
+    expect_refused(f, &f->control, REFUSED_PROTOCOL);
+    assert_null(f->slots[0].token);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(the_table_is_what_it_should_be),
+        T(a_token_is_in_its_place_while_the_run_lasts),
+        T(without_a_policy_no_token_is_taken),
         T(a_whole_life),
         T(what_the_gate_did_is_told),
         T(the_wipe_waits_for_the_gate),

@@ -3,9 +3,11 @@
 
 #include "runner/cache_mount.h"
 #include "runner/job_files.h"
+#include "runner/repo_token.h"
 #include "runner/tools.h"
 
 #include <ctype.h>
+#include <grp.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -338,15 +340,89 @@ static void no_core_leaves(void **state)
     says(f, "cd /tmp; sh -c 'kill -SEGV $$'; ls", "");
 }
 
+/* As serve does it: a user of the host's that the jail's user namespace does not know. */
+static void write_token(int dir, const char *token)
+{
+    struct err err = ERR_INIT;
+    int status;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setresgid(65534, 65534, 65534) < 0 ||
+                               setresuid(65534, 65534, 65534) < 0))
+            _exit(2);
+        if (token)
+            _exit(repo_token_write(dir, token, strlen(token), &err) < 0);
+        repo_token_wipe(dir);
+        _exit(0);
+    }
+    waitpid(pid, &status, 0);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* Prints what it reads each time that it is another; tries to change it. */
+static const char token_script[] =
+    "t=/run/creel/repo-token; old=; for i in 1 2 3; do "
+    "while new=$(cat $t); [ \"$new\" = \"$old\" ]; do sleep 0.02; done; echo \"got:$new\"; "
+    "old=$new; done; "
+    "(echo x >$t) 2>/dev/null && echo wrote; rm -f $t 2>/dev/null && echo removed; "
+    "touch /run/creel/y 2>/dev/null && echo made; mv $t /run/creel/z 2>/dev/null && echo moved; "
+    "chmod 0 $t 2>/dev/null && echo closed; cp /bin/true /run/creel 2>/dev/null && echo copied; "
+    "exit 0";
+
+/* A token comes into a running jail, is exchanged, and is gone; the job can read it and no more. */
+static void a_token_reaches_a_running_jail(void **state)
+{
+    struct jail_fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct cell cell;
+    struct ran r = {0};
+    int pack = -1, fds[FDPASS_MAX];
+    size_t n = 0;
+    NEED_JAIL(f);
+    buf_init(&r.out, FIXTURE_OUTPUT_MAX);
+    buf_init(&r.err, FIXTURE_OUTPUT_MAX);
+    strv_done(&f->task.command);
+    strv_add(&f->task.command, "sh");
+    strv_add(&f->task.command, "-c");
+    strv_add(&f->task.command, token_script);
+    f->setup.kind.repo_token = true;
+    assert_ok(cell_open(&f->setup, &cell, &pack, &err));
+    fd_close(&pack);
+    assert_ok(cell_start(&cell, WARDEN_RUN, fds, &n, &err));
+    assert_true(n > JAIL_PIPES + 1);
+    int dir = fds[JAIL_PIPES];
+    fds[JAIL_PIPES] = -1;
+    static const char *const seen[] = {"got:ghs_first\n", "got:ghs_second\n"};
+    static const char *const tokens[] = {"ghs_first", "ghs_second"};
+    for (int i = 0; i < 2; i++) {
+        write_token(dir, tokens[i]);
+        char line[64] = "";
+        for (size_t at = 0; at < strlen(seen[i]); at++)
+            assert_int_equal(read(fds[JAIL_OUT], line + at, 1), 1);
+        assert_string_equal(line, seen[i]);
+    }
+    write_token(dir, NULL);
+    close(dir);
+    fixture_drain(fds, n, &r);
+    assert_ok(cell_ended(&cell, &r.end, &err));
+    r.wiped = cell_close(&cell);
+    assert_string_equal(buf_str(&r.out), "got:\n");
+    assert_true(r.wiped.disk && r.wiped.processes);
+    ran_done(&r);
+}
+
 static void host_is_out_of_sight(void **state)
 {
     struct jail_fixture *f = *state;
     struct ran r;
     NEED_JAIL(f);
     says(f, "for i in /*; do case $i in /lib*) ;; *) printf '%s ' $i ;; esac; done",
-         "/base.git /bin /cache /dev /etc /home /keep /opt /out /proc /root /run /sbin /task /tmp /usr "
+         "/base.git /bin /cache /dev /etc /home /keep /opt /out /proc /root /run /sbin /task /tmp "
+         "/usr "
          "/var ");
-    says(f, "ls /run /home", "/home:\nagent\n\n/run:\n");
+    says(f, "ls /run /run/creel /home", "/home:\nagent\n\n/run:\ncreel\n\n/run/creel:\n");
     /* Of the host's /etc nothing but what every program needs and nobody minds. */
     says(f,
          "for i in /etc/*; do case ${i#/etc/} in alternatives|fonts|gitconfig|group|hostname|hosts|"
@@ -733,6 +809,7 @@ int main(void)
         JAIL_TEST(first_process_keeps_its_pace),
         JAIL_TEST(first_process_keeps_its_limits),
         JAIL_TEST(no_core_leaves),
+        JAIL_TEST(a_token_reaches_a_running_jail),
         JAIL_TEST(host_is_out_of_sight),
         JAIL_TEST(only_loopback),
         JAIL_TEST(sandbox_in_the_jail),
