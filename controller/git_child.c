@@ -24,12 +24,15 @@ static const char *const quiet[] = {
     "gc.auto=0", "-c", "protocol.allow=never",
 };
 #define QUIET (sizeof(quiet) / sizeof(quiet[0]))
+/* Of `quiet`: all but the last two words, which forbid every transport. */
+#define QUIET_OPERATOR (QUIET - 2)
 
 struct env {
     char git_dir[PATH_MAX + 16];
     char alternates[2 * PATH_MAX + 64];
     char path[ENV_TEXT_MAX];
     char *v[20];
+    char **operator; /* instead of v: allocated, the strings are others' */
 };
 
 /* Quoted, so that a colon in a path is not a separator (git since 2.11). */
@@ -78,16 +81,52 @@ static void env_make(struct env *e, const struct git_child *g)
     e->v[n] = NULL;
 }
 
+/* Our environment, but for what says which repository is meant (git rev-parse --local-env-vars). */
+static int env_operator(struct env *e, const struct git_child *g, struct err *err)
+{
+    static const char *const local[] = {
+        "GIT_DIR=",          "GIT_WORK_TREE=",  "GIT_IMPLICIT_WORK_TREE=",
+        "GIT_INDEX_FILE=",   "GIT_COMMON_DIR=", "GIT_OBJECT_DIRECTORY=",
+        "GIT_PREFIX=",       "GIT_GRAFT_FILE=", "GIT_ALTERNATE_OBJECT_DIRECTORIES=",
+        "GIT_SHALLOW_FILE=", "GIT_NAMESPACE=",  "GIT_REPLACE_REF_BASE=",
+        "LC_ALL=",
+    };
+    size_t n = 0, kept = 0;
+    while (environ[n] != NULL) {
+        n++;
+    }
+    e->operator= calloc(n + 3, sizeof(*e->operator));
+    if (e->operator== NULL) {
+        return err_set(err, ERR_FAIL, "out of memory");
+    }
+    for (size_t i = 0; i < n; i++) {
+        bool ours = false;
+        for (size_t j = 0; j < sizeof(local) / sizeof(local[0]); j++) {
+            ours = ours || strncmp(environ[i], local[j], strlen(local[j])) == 0;
+        }
+        if (!ours) {
+            e->operator[kept++] = environ[i];
+        }
+    }
+    snprintf(e->git_dir, sizeof(e->git_dir), "GIT_DIR=%s", g->git_dir);
+    e->operator[kept++] = e->git_dir;
+    e->operator[kept] =(char *)(uintptr_t) "LC_ALL=C";
+    return 0;
+}
+
 static int spawn(const struct git_child *g, int out, int errfd, pid_t *ret, struct err *err)
 {
-    struct env env;
+    struct env env = {.operator= NULL };
     char *argv[QUIET + GIT_ARGS_MAX + 1];
     size_t n = 0;
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     sigset_t defaults;
     env_make(&env, g);
-    for (size_t i = 0; i < QUIET; i++) {
+    if (g->as_operator && env_operator(&env, g, err) < 0) {
+        return -ERR_FAIL;
+    }
+    for (size_t i = 0; i < (g->as_operator ? QUIET_OPERATOR : QUIET); i++) {
         argv[n++] = (char *)(uintptr_t)quiet[i];
     }
     for (size_t i = 0; i < GIT_ARGS_MAX && g->args[i] != NULL; i++) {
@@ -107,7 +146,9 @@ static int spawn(const struct git_child *g, int out, int errfd, pid_t *ret, stru
     }
     posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&actions, errfd, STDERR_FILENO);
-    int e = posix_spawnp(ret, "git", &actions, &attr, argv, env.v);
+    int e = posix_spawnp(ret, "git", &actions, &attr, argv,
+                         g->as_operator ? env.operator : env.v);
+    free(env.operator);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attr);
     errno = e;

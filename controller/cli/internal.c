@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "controller/broker.h"
+#include "controller/broker/forge_call.h"
 #include "controller/cli/verbs.h"
 #include "controller/importer.h"
 
@@ -21,6 +22,22 @@ const struct cmd cmd_broker = {
     .summary = "Hold the signing key; started by the engine.",
     .internal = true,
     .run = broker,
+};
+
+static int forge_call(struct cli *cli, void *opts, char **args, size_t nargs, struct err *err)
+{
+    (void)cli;
+    (void)opts;
+    (void)err;
+    return nargs == 2 ? -forge_call_main(args[1]) : -ERR_USAGE;
+}
+
+const struct cmd cmd_forge_call = {
+    .name = "forge-call",
+    .args = "DIR",
+    .summary = "Open a pull request, confined; started by approve.",
+    .internal = true,
+    .run = forge_call,
 };
 
 static int importer(struct cli *cli, void *opts, char **args, size_t nargs, struct err *err)

@@ -20,10 +20,10 @@ const struct opt cli_globals[] = {
 };
 
 static const struct cmd *const verbs[] = {
-    &cmd_init,   &cmd_key,    &cmd_host,     &cmd_run,      &cmd_agents, &cmd_ps,     &cmd_logs,
-    &cmd_show,   &cmd_review, &cmd_approve,  &cmd_reject,   &cmd_cancel, &cmd_verify, &cmd_cache,
-    &cmd_doctor, &cmd_forge,  &cmd_secret,   &cmd_provider, &cmd_prices, &cmd_budget, &cmd_serve,
-    &cmd_help,   &cmd_broker, &cmd_importer, NULL,
+    &cmd_init,   &cmd_key,    &cmd_host,       &cmd_run,      &cmd_agents, &cmd_ps,     &cmd_logs,
+    &cmd_show,   &cmd_review, &cmd_approve,    &cmd_reject,   &cmd_cancel, &cmd_verify, &cmd_cache,
+    &cmd_doctor, &cmd_forge,  &cmd_secret,     &cmd_provider, &cmd_prices, &cmd_budget, &cmd_serve,
+    &cmd_help,   &cmd_broker, &cmd_forge_call, &cmd_importer, NULL,
 };
 
 static const struct cmd *find(const struct cmd *const *table, const char *name)
