@@ -324,7 +324,9 @@ static void hang_up(struct broker *b)
     }
     if (b->process) {
         b->process->data = NULL;
-        uv_process_kill(b->process, SIGTERM);
+        /* A broker that is let go in peace may have tokens to revoke, and ends soon by itself. */
+        if (!b->closing)
+            uv_process_kill(b->process, SIGTERM);
         b->process = NULL;
     }
     fd_close(&b->fd); /* to the broker an engine that hung up is the end, too */

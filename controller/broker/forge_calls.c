@@ -86,9 +86,9 @@ static void send_with(struct minted *m, const char *credential, size_t len)
         .len = m->body.len,
         .ca_file = m->forge.ca_file,
         .connect_ms = 10000,
-        .first_byte_ms = 30000,
-        .idle_ms = 30000,
-        .total_ms = 60000,
+        .first_byte_ms = 15000,
+        .idle_ms = 15000,
+        .total_ms = 20000,
         .answer_max = FORGE_ANSWER_MAX,
     };
     if (rc == 0)

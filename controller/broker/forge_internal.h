@@ -54,6 +54,7 @@ struct forge_queue {
     struct forge_use use;
     uv_timer_t *timer; /* NULL before start */
     struct minted *first;
+    bool ending; /* live tokens are left as they are */
 };
 
 /* forge_db.c: each function durable when it returns. */

@@ -365,7 +365,7 @@ static void on_tick(uv_timer_t *timer)
     for (struct minted *m = q->first; m; m = m->next) {
         if (m->dropped || under_way(m))
             continue;
-        if (m->state == MINTED_LIVE)
+        if (m->state == MINTED_LIVE && !q->ending)
             look_at_live(m, now);
         if (m->state == MINTED_REVOKING && m->due <= now)
             revoke_now(m, now);
@@ -417,6 +417,17 @@ void forge_queue_over(struct forge_queue *q, const char *attempt)
         }
     }
     schedule(q);
+}
+
+void forge_queue_ending(struct forge_queue *q)
+{
+    q->ending = true;
+    for (struct minted *m = q->first; m; m = m->next) {
+        m->untold = false;
+        m->over = m->over || m->state == MINTED_MINTING;
+        if (m->state == MINTED_LIVE)
+            m->due = UINT64_MAX;
+    }
 }
 
 bool forge_queue_busy(const struct forge_queue *q)

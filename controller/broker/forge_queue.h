@@ -58,6 +58,8 @@ void forge_queue_mint(struct forge_queue *q, const struct forge_want *want, forg
 void forge_queue_over(struct forge_queue *q, const char *attempt);
 /* Is something being revoked that was not tried yet? A process that ends waits for that, briefly. */
 bool forge_queue_busy(const struct forge_queue *q);
+/* Nothing is minted or renewed any more; what is to be revoked is. */
+void forge_queue_ending(struct forge_queue *q);
 /* No callback comes after; what is not revoked the next process revokes. Frees when its handles closed. NULL is
  * fine. */
 void forge_queue_close(struct forge_queue *q);

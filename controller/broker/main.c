@@ -23,11 +23,13 @@
 #include "controller/broker/books.h"
 #include "controller/broker/confine.h"
 #include "controller/broker/door.h"
+#include "controller/broker/forge_queue.h"
 #include "controller/broker/process.h"
 #include "controller/redact.h"
 
 #define LEDGER_TRIES   40 /* of LEDGER_WAIT_MS: a broker whose engine just died is still ending */
 #define LEDGER_WAIT_MS 50
+#define REVOKE_MS      8000 /* that a process whose engine is gone goes on for, to revoke tokens */
 
 /* Reads the key file and wipes all of it but the key itself, which goes into guarded memory. */
 static int load_key(struct process *p, const char *path, struct err *err)
@@ -80,18 +82,26 @@ static int open_ledger(struct process *p, const char *dir, struct err *err)
     return rc;
 }
 
-/* The authorities that providers have of their own. */
+/* The authorities that providers and forges have of their own. */
 static int readable_files(struct process *p, struct strv *to)
 {
     struct err unheard = ERR_INIT;
     if (books_look(p->books, &unheard) < 0)
-        return 0; /* said again when somebody wants to spend */
+        unheard = ERR_INIT; /* said again when somebody wants to spend */
     const struct json_list *list = &books_providers(p->books)->list;
     const struct provider *providers = list->items;
     for (size_t i = 0; i < list->n; i++)
         if (providers[i].ca_file[0] && strv_add(to, providers[i].ca_file) < 0)
             return -1;
-    return 0;
+    struct forges forges = {0};
+    int rc = 0;
+    (void)forges_load(p->dirfd, &forges, &unheard);
+    const struct forge *f = forges.list.items;
+    for (size_t i = 0; i < forges.list.n && rc == 0; i++)
+        if (f[i].ca_file[0])
+            rc = strv_add(to, f[i].ca_file);
+    forges_done(&forges);
+    return rc;
 }
 
 /* All that must be opened while files can be. */
@@ -108,6 +118,8 @@ static int open_all(struct process *p, const char *key_path, const char *dir, in
     if (rc == 0)
         rc = open_ledger(p, dir, err);
     if (rc == 0)
+        rc = forge_queue_open(dir, p->sec, &p->forge, err);
+    if (rc == 0)
         rc = secrets_new(&p->loop, helper, &p->secrets, err);
     if (rc == 0)
         rc = http_client_new(&p->loop, &p->http, err);
@@ -122,6 +134,36 @@ static int close_in(struct process *p, const char *dir, struct err *err)
                                               : broker_confine(dir, &readable, err);
     strv_done(&readable);
     return rc;
+}
+
+static bool is_alive(void *arg, const char *attempt)
+{
+    struct live_attempt *l;
+    struct err gone = ERR_INIT;
+    return attempts_get(arg, attempt, &l, &gone) == 0;
+}
+
+static void on_token(void *arg, const char *attempt, const char *sealed_b64)
+{
+    process_repo_token(arg, attempt, sealed_b64);
+}
+
+static void on_note(void *arg, const char *attempt, const char *text)
+{
+    process_note(arg, attempt, "%s", text);
+}
+
+static int start_forges(struct process *p, struct err *err)
+{
+    const struct forge_use use = {.loop = &p->loop,
+                                  .dirfd = p->dirfd,
+                                  .http = p->http,
+                                  .secrets = p->secrets,
+                                  .alive = is_alive,
+                                  .token = on_token,
+                                  .note = on_note,
+                                  .arg = p};
+    return forge_queue_start(p->forge, &use, err);
 }
 
 static int process_start(struct process *p, const char *key_path, const char *dir, struct err *err)
@@ -146,7 +188,29 @@ static int process_start(struct process *p, const char *key_path, const char *di
         return rc;
     p->route = route;
     rc = process_watch(p, BROKER_FD, err);
-    return rc < 0 ? rc : broker_put(&p->out, BROKER_HELLO, &broker_hello_shape, &hello, err);
+    if (rc == 0)
+        rc = broker_put(&p->out, BROKER_HELLO, &broker_hello_shape, &hello, err);
+    return rc < 0 ? rc : start_forges(p, err);
+}
+
+static void on_late(uv_timer_t *timer)
+{
+    ((struct process *)timer->data)->broken.code = ERR_CANCELLED;
+}
+
+/* A task has ended and with it the engine: its repository token is revoked now, not when creel is used again. The
+ * ledger is another process's by then. */
+static void revoke_last(struct process *p)
+{
+    if (!p->forge || !p->over || !forge_queue_busy(p->forge))
+        return;
+    forge_queue_ending(p->forge);
+    uv_prepare_stop(&p->before);
+    uv_check_stop(&p->after);
+    uv_read_stop((uv_stream_t *)&p->engine);
+    uv_timer_start(&p->tick, on_late, REVOKE_MS, 0);
+    while (!p->broken.code && forge_queue_busy(p->forge))
+        uv_run(&p->loop, UV_RUN_ONCE);
 }
 
 /* What is held by calls under way stays held, and is charged by the next process. */
@@ -156,6 +220,9 @@ static void process_end(struct process *p)
     attempts_free(p);
     if (p->ledger)
         ledger_close(p->ledger);
+    p->ledger = NULL;
+    revoke_last(p);
+    forge_queue_close(p->forge);
     if (p->secrets)
         secrets_close(p->secrets);
     secret_free(p->sec);

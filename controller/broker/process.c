@@ -16,6 +16,7 @@
 #include "common/diag.h"
 #include "controller/broker/attempts.h"
 #include "controller/broker/door.h"
+#include "controller/broker/forge_queue.h"
 #include "controller/broker/model_call.h"
 #include "controller/broker/sign.h"
 #include "controller/redact.h"
@@ -112,6 +113,8 @@ static int on_attempt_end(struct process *p, const struct frame *f, struct err *
     int rc = json_decode(&broker_attempt_end_shape, f->payload, f->len, &q, err);
     if (rc == 0)
         attempts_end(p, q.attempt);
+    if (rc == 0 && p->forge)
+        forge_queue_over(p->forge, q.attempt);
     return rc;
 }
 
@@ -164,6 +167,13 @@ static const struct {
     {BROKER_CALL, false, on_call},
 };
 
+int process_refuse(struct process *p, const struct err *why, struct err *err)
+{
+    struct broker_error e = {.code = (int)why->code};
+    memcpy(e.message, why->msg, sizeof e.message);
+    return broker_put(&p->out, BROKER_ERROR, &broker_error_shape, &e, err);
+}
+
 /* Does one request; what went wrong with it is its answer. Negative: not a request. */
 static int serve_one(struct process *p, const struct frame *f, struct err *err)
 {
@@ -180,9 +190,36 @@ static int serve_one(struct process *p, const struct frame *f, struct err *err)
         return err_set(err, bad.code, "%s", bad.msg);
     p->out.len = before; /* half an answer is none */
     p->out.failed = false;
-    struct broker_error e = {.code = (int)bad.code};
-    memcpy(e.message, bad.msg, sizeof e.message);
-    return broker_put(&p->out, BROKER_ERROR, &broker_error_shape, &e, err);
+    return process_refuse(p, &bad, err);
+}
+
+/* Requests are answered in their order, so they wait for a signing that waits for its forge; calls of jails, which
+ * nobody answers, do not. */
+static bool must_wait(const struct process *p, const struct frame *f)
+{
+    return p->signing && f->type != BROKER_CALL;
+}
+
+void process_resume(struct process *p)
+{
+    struct err err = ERR_INIT;
+    struct buf from = p->deferred;
+    struct frame f;
+    size_t used, at = 0;
+    int rc = 0;
+    buf_init(&p->deferred, OUT_MAX);
+    while (!p->broken.code && !p->signing &&
+           (rc = frame_get(from.data + at, from.len - at, &f, &used, &err)) > 0) {
+        at += used;
+        if ((rc = serve_one(p, &f, &err)) < 0)
+            break;
+    }
+    /* None came in meanwhile: this is all within one turn. */
+    if (rc >= 0 && buf_add(&p->deferred, from.data + at, from.len - at) < 0)
+        rc = err_set(&err, ERR_FAIL, "out of memory");
+    buf_wipe(&from);
+    if (rc < 0)
+        process_fail(p, "a request", &err);
 }
 
 static void serve_all(struct process *p)
@@ -193,8 +230,11 @@ static void serve_all(struct process *p)
     int rc = 0;
     while (!p->broken.code &&
            (rc = frame_get(p->in.data + at, p->in.len - at, &f, &used, &err)) > 0) {
+        bool wait = must_wait(p, &f);
+        if (wait && buf_add(&p->deferred, p->in.data + at, used) < 0)
+            rc = err_set(&err, ERR_FAIL, "too many wait");
         at += used;
-        if ((rc = serve_one(p, &f, &err)) < 0)
+        if (rc < 0 || (!wait && (rc = serve_one(p, &f, &err)) < 0))
             break;
     }
     buf_drop(&p->in, at);
@@ -305,6 +345,7 @@ static void on_tick(uv_timer_t *timer)
 int process_watch(struct process *p, int engine_fd, struct err *err)
 {
     buf_init(&p->out, OUT_MAX);
+    buf_init(&p->deferred, OUT_MAX);
     buf_init(&p->in, 2 * (FRAME_HEAD_BYTES + FRAME_PAYLOAD_MAX));
     uv_prepare_init(&p->loop, &p->before);
     uv_check_init(&p->loop, &p->after);

@@ -33,9 +33,11 @@ struct process {
     struct books *books;
     struct forge_queue *forge;
     struct needles *needles;
-    struct buf in, out; /* of and for the engine */
-    size_t queued;      /* bytes that its socket has not taken yet */
-    bool over;          /* it hung up */
+    struct buf in, out;      /* of and for the engine */
+    struct signing *signing; /* sign.c: an envelope that waits for its repository's token */
+    struct buf deferred;     /* requests that wait behind it, as they came */
+    size_t queued;           /* bytes that its socket has not taken yet */
+    bool over;               /* it hung up */
     unsigned refused_doors;
     /* Who serves this request; NULL: nobody (404). */
     const struct service *(*route)(const struct http_head *head);
@@ -52,6 +54,10 @@ struct process {
 
 /* Begins to serve the engine on its socket. */
 int process_watch(struct process *p, int engine_fd, struct err *err);
+/* An answer that says why not. */
+int process_refuse(struct process *p, const struct err *why, struct err *err);
+/* p->signing is answered: what waited behind it is served. */
+void process_resume(struct process *p);
 /* The process cannot go on: what was told so far is told, then it ends. */
 void process_fail(struct process *p, const char *what, const struct err *err);
 

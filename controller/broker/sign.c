@@ -2,6 +2,7 @@
  * envelope is given out, its token's digest and what it may spend are on disk. */
 #include "controller/broker/sign.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <sodium.h>
@@ -10,6 +11,7 @@
 #include "common/secret.h"
 #include "common/sha256.h"
 #include "controller/broker/books.h"
+#include "controller/broker/forge_queue.h"
 #include "proto/dsse.h"
 #include "proto/sshsig.h"
 
@@ -99,6 +101,11 @@ static int sign(struct process *p, const struct task *t, struct err *err)
     return rc;
 }
 
+static uint64_t dead_after(const struct broker_sign *q, uint64_t now)
+{
+    return now + q->life_s + q->task.policy.limits[LIMIT_WALL] / 1000 + 1;
+}
+
 /* On disk before the envelope leaves: what it lets the attempt do outlives this process. */
 static int remember(struct process *p, const struct broker_sign *q, struct err *err)
 {
@@ -109,8 +116,64 @@ static int remember(struct process *p, const struct broker_sign *q, struct err *
     memcpy(a.token_sha256, t->token_sha256, sizeof a.token_sha256);
     memcpy(a.branch, t->branch, sizeof a.branch);
     memcpy(a.runner_key, q->runner_key, sizeof a.runner_key);
-    a.exp = t->exp + t->policy.limits[LIMIT_WALL] / 1000 + 1;
+    a.exp = dead_after(q, t->iat);
     return ledger_begin(p->ledger, &a, err);
+}
+
+static int sign_now(struct process *p, struct broker_sign *q, struct err *err)
+{
+    size_t before = p->out.len;
+    int rc = fill(p, q, err);
+    if (rc == 0)
+        rc = sign(p, &q->task, err);
+    if (rc == 0)
+        rc = remember(p, q, err);
+    if (rc < 0) {
+        p->out.len = before; /* half an answer is none */
+        p->out.failed = false;
+    }
+    return rc;
+}
+
+/* An envelope whose task gets a repository token: that is minted first. */
+struct signing {
+    struct process *p;
+    struct broker_sign q;
+};
+
+static void on_minted(void *arg, const struct err *err)
+{
+    struct signing *s = arg;
+    struct process *p = s->p;
+    struct err why = err ? *err : ERR_INIT, bad = ERR_INIT;
+    int rc = err ? -(int)err->code : sign_now(p, &s->q, &why);
+    if (rc < 0 && !err)
+        forge_queue_over(p->forge, s->q.task.attempt);
+    if (rc < 0 && process_refuse(p, &why, &bad) < 0)
+        process_fail(p, "cannot answer", &bad);
+    json_release(&broker_sign_shape, &s->q);
+    free(s);
+    p->signing = NULL;
+    process_resume(p);
+}
+
+/* Takes the request. */
+static int mint_first(struct process *p, struct broker_sign *q, struct err *err)
+{
+    struct forge_want want = {.until = dead_after(q, clock_wall_s())};
+    struct signing *s = p->forge && attempt_id_valid(q->task.attempt) ? calloc(1, sizeof *s) : NULL;
+    if (!s) {
+        json_release(&broker_sign_shape, q);
+        return err_set(err, ERR_REFUSED, "broker: no repository tokens can be had here");
+    }
+    s->p = p;
+    s->q = *q;
+    memcpy(want.attempt, q->task.attempt, sizeof want.attempt);
+    memcpy(want.url, q->task.policy.repo.url, sizeof want.url);
+    memcpy(want.runner_key, q->runner_key, sizeof want.runner_key);
+    p->signing = s;
+    forge_queue_mint(p->forge, &want, on_minted, s);
+    return 0;
 }
 
 int sign_task(struct process *p, const struct frame *f, struct err *err)
@@ -125,8 +188,10 @@ int sign_task(struct process *p, const struct frame *f, struct err *err)
         !sodium_is_zero(q.task.token_sealed, sizeof q.task.token_sealed))
         rc = err_set(err, ERR_REFUSED,
                      "broker: issuer, times, nonce and token are not the engine's");
-    if (rc == 0 && (rc = fill(p, &q, err)) == 0 && (rc = sign(p, &q.task, err)) == 0)
-        rc = remember(p, &q, err);
+    if (rc == 0 && q.task.policy.repo.mode == REPO_TOKEN)
+        return mint_first(p, &q, err);
+    if (rc == 0)
+        rc = sign_now(p, &q, err);
     json_release(&broker_sign_shape, &q);
     return rc;
 }

@@ -186,6 +186,36 @@ PY
     [ ! -e "$E2E/ran" ]
 }
 
+MINT=/app/installations/678/access_tokens
+
+revoked()
+{
+    [ "$(asked delete /installation/token)" -eq 1 ]
+}
+
+@test "a task that may have a token gets one, and it is revoked when the task is over" {
+    prism_up --repo octocat/Hello-World --expires "$(date -u -d '1 hour' +%Y-%m-%dT%H:%M:%SZ)"
+    exits 0 task --repo-access token --repo-url https://github.com/octocat/Hello-World.git -- sh -c \
+        'i=0; until [ -s /run/creel/repo-token ] || [ $i -ge 100 ]; do sleep 0.1; i=$((i + 1)); done
+        wc -c </run/creel/repo-token; head -c 8 /run/creel/repo-token | od -c | head -n 1'
+    says 527 'g   h   s   _   1   _   x   x'
+    throwaway_wait 20 revoked
+    [ "$(asked post "$MINT")" -eq 1 ]
+    all_valid
+    throwaway_wait 20 sh -c '[ "$(sqlite3 "$CREEL_STATE/broker/forge.db" "select count(*) from minted where state <> 3")" = 0 ]'
+    # Not in the clear, anywhere.
+    not grep -rqaF 'ghs_1_xxxxxxxxxxxxxxxx' "$CREEL_STATE"
+}
+
+@test "a token that can more than was asked for is revoked at once, and the task not signed" {
+    prism_up --repo octocat/Spoon-Knife --expires "$(date -u -d '1 hour' +%Y-%m-%dT%H:%M:%SZ)"
+    run task --repo-access token --repo-url https://github.com/octocat/Hello-World.git -- true
+    [ "$status" -ne 0 ]
+    says 'not for octocat/Hello-World alone'
+    throwaway_wait 20 revoked
+    not creel show "$(newest)" --envelope
+}
+
 @test "the token is in nothing that creel wrote" {
     run grep -rlaF "$CANARY" "$CREEL_STATE" "$REPO/.git"
     [ -z "$output" ] || { echo "in: $output"; false; }
