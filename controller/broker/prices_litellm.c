@@ -375,7 +375,8 @@ static bool same_price(const struct price *a, const struct price *b)
 static size_t drop_repeats(struct price *p, size_t n)
 {
     size_t kept = 0;
-    qsort(p, n, sizeof *p, by_model);
+    if (n > 1)
+        qsort(p, n, sizeof *p, by_model);
     for (size_t i = 0, next; i < n; i = next) {
         bool agree = true;
         for (next = i + 1; next < n && strcmp(p[i].model, p[next].model) == 0; next++)
@@ -404,33 +405,53 @@ static int check_entry(const struct span *name, const struct span *value, struct
     return 0;
 }
 
-static int take_table(const char *bytes, size_t len, const char *provider, struct price *to,
-                      size_t *ret_n, struct err *err)
+struct models {
+    struct price *items; /* owned */
+    size_t n, room;
+};
+
+static int take_entry(const char *provider, const struct span *name, const struct span *value,
+                      struct models *to, struct err *err)
+{
+    int rc = check_entry(name, value, err);
+    if (rc < 0)
+        return rc;
+    if (to->n == PRICES_MODELS_MAX)
+        return err_set(err, ERR_USAGE, "more than %d models: choose a provider", PRICES_MODELS_MAX);
+    if (to->n == to->room) {
+        size_t room = to->room ? 2 * to->room : 64;
+        struct price *more = reallocarray(to->items, room, sizeof *more);
+        if (!more)
+            return err_set(err, ERR_FAIL, "out of memory");
+        to->items = more;
+        to->room = room;
+    }
+    to->n += take_model(provider, name, value, &to->items[to->n]);
+    return 0;
+}
+
+static int take_table(const char *bytes, size_t len, const char *provider, struct models *to,
+                      struct err *err)
 {
     struct walk w = {.p = bytes, .end = bytes + len};
     struct span name, value;
-    size_t n = 0;
     if (!skip(&w, '{'))
         return wrong(&w, bytes, err);
     bool empty = skip(&w, '}');
     for (bool more = !empty; more; more = skip(&w, ',')) {
         if (!take_member(&w, &name, &value))
             return wrong(&w, bytes, err);
-        int rc = check_entry(&name, &value, err);
+        int rc = take_entry(provider, &name, &value, to, err);
         if (rc < 0)
             return rc;
-        if (n == PRICES_MODELS_MAX)
-            return err_set(err, ERR_USAGE, "more than %d models: choose a provider",
-                           PRICES_MODELS_MAX);
-        n += take_model(provider, &name, &value, &to[n]);
     }
     if (!empty && !skip(&w, '}'))
         return wrong(&w, bytes, err);
     skip_space(&w);
     if (w.p != w.end)
         return wrong(&w, bytes, err);
-    *ret_n = drop_repeats(to, n);
-    if (*ret_n == 0)
+    to->n = drop_repeats(to->items, to->n);
+    if (to->n == 0)
         return err_set(err, ERR_USAGE, "no model with prices%s%.64s in it",
                        provider ? " of provider " : "", provider ? provider : "");
     return 0;
@@ -439,15 +460,14 @@ static int take_table(const char *bytes, size_t len, const char *provider, struc
 int prices_from_litellm(const void *bytes, size_t len, const char *provider, const char *as_of,
                         struct buf *to, size_t *ret_n, struct err *err)
 {
+    struct models models = {0};
     if (len > PRICES_BYTES_MAX)
         return err_set(err, ERR_USAGE, "over %u MiB", PRICES_BYTES_MAX >> 20);
-    struct price *models = calloc(PRICES_MODELS_MAX + 1, sizeof *models);
-    if (!models)
-        return err_set(err, ERR_FAIL, "out of memory");
-    int rc = take_table(bytes, len, provider, models, ret_n, err);
+    int rc = take_table(bytes, len, provider, &models, err);
     if (rc == 0)
-        rc = prices_encode(as_of, "LiteLLM model_prices_and_context_window.json", models, *ret_n,
-                           to, err);
-    free(models);
+        rc = prices_encode(as_of, "LiteLLM model_prices_and_context_window.json", models.items,
+                           models.n, to, err);
+    *ret_n = models.n;
+    free(models.items);
     return rc;
 }
