@@ -96,6 +96,7 @@ static int put_own(const struct cell_order *o, struct job_env *env, size_t *n, s
     for (uint32_t i = 0; i < o->nenv; i++)
         bytes += grown(strings[i]);
     at = env->own = malloc(bytes);
+    env->own_bytes = at ? bytes : 0;
     if (!at)
         return err_set(err, ERR_FAIL, "no memory for the task's environment");
     for (uint32_t i = 0; i < o->nenv; i++) {
@@ -128,6 +129,8 @@ int job_env_make(const struct cell_order *o, bool job, struct job_env *out, stru
 
 void job_env_done(struct job_env *env)
 {
+    if (env->own)
+        sodium_memzero(env->own, env->own_bytes);
     free(env->own);
     sodium_memzero(env, sizeof *env);
 }

@@ -17,7 +17,8 @@ struct job_env {
     char id[sizeof "CREEL_TASK_ID=" + ID_SIZE];
     char token[sizeof "CREEL_TASK_TOKEN=" + JOB_TOKEN_DIGITS];
     char *vars[JOB_ENV_MAX + TASK_ENV_MAX + 1];
-    char *own; /* owned: the task's variables that hold the token */
+    char *own; /* owned: the task's variables, the token in them */
+    size_t own_bytes;
 };
 
 /* With `job` it is setup's and the command's: with the task's token and the task's own variables, which
