@@ -16,6 +16,7 @@
 struct needles {
     uint8_t key[KEY_BYTES];
     uint64_t k[2]; /* the window's, from the key */
+    uint64_t adds; /* the highest needle::added */
     size_t n, cap;
     struct needle *v; /* by window, then the longest first, then the hash */
     uint64_t map[(1u << MAP_BITS) / 64];
@@ -133,11 +134,36 @@ const struct needle *needle_at(const struct needles *n, const uint8_t *bytes, si
     return NULL;
 }
 
+static void put_in_map(struct needles *n, uint64_t window)
+{
+    uint32_t bit = (uint32_t)window & ((1u << MAP_BITS) - 1);
+    n->map[bit / 64] |= 1ull << (bit % 64);
+}
+
+/* Takes out what was added first and not again since: a token of long ago, most likely. */
+static int evict(struct needles *n, struct err *err)
+{
+    uint64_t oldest = n->adds;
+    size_t kept = 0;
+    for (size_t i = 0; i < n->n; i++)
+        oldest = n->v[i].added < oldest ? n->v[i].added : oldest;
+    if (oldest == n->adds)
+        return err_set(err, ERR_REFUSED, "a secret of more than %d lines and pieces", NEEDLES_MAX);
+    memset(n->map, 0, sizeof n->map);
+    for (size_t i = 0; i < n->n; i++) {
+        if (n->v[i].added == oldest)
+            continue;
+        put_in_map(n, n->v[i].window);
+        n->v[kept++] = n->v[i];
+    }
+    n->n = kept;
+    return 0;
+}
+
 static int grow(struct needles *n, struct err *err)
 {
     if (n->n >= NEEDLES_MAX)
-        return err_set(err, ERR_REFUSED, "more than %d needles: secrets of fewer lines, please",
-                       NEEDLES_MAX);
+        return evict(n, err);
     if (n->n < n->cap)
         return 0;
     size_t cap = n->cap ? 2 * n->cap : 64;
@@ -152,16 +178,18 @@ static int grow(struct needles *n, struct err *err)
 static int insert(struct needles *n, const struct needle *what, struct err *err)
 {
     size_t at = lower(n, what);
-    if (at < n->n && !before(what, &n->v[at]))
+    if (at < n->n && !before(what, &n->v[at])) {
+        n->v[at].added = what->added;
         return 0;
+    }
     int rc = grow(n, err);
     if (rc < 0)
         return rc;
+    at = lower(n, what); /* others may have gone */
     memmove(n->v + at + 1, n->v + at, (n->n - at) * sizeof *n->v);
     n->v[at] = *what;
     n->n++;
-    uint32_t bit = (uint32_t)what->window & ((1u << MAP_BITS) - 1);
-    n->map[bit / 64] |= 1ull << (bit % 64);
+    put_in_map(n, what->window);
     return 0;
 }
 
@@ -182,7 +210,8 @@ static int add_form(void *arg, enum needle_form form, const uint8_t *bytes, size
                     struct err *err)
 {
     struct addition *a = arg;
-    struct needle what = {.window = window_hash(a->set, bytes), .len = (int)n};
+    struct needle what = {
+        .window = window_hash(a->set, bytes), .len = (int)n, .added = a->set->adds};
     (void)form;
     whole_hash(a->set, bytes, n, what.whole);
     memcpy(what.name, a->name, strlen(a->name));
@@ -195,6 +224,7 @@ int needles_add(struct needles *n, const char *name, const void *value, size_t l
     if (!name_fits(name))
         return err_set(err, ERR_USAGE, "a name for logs: letters, digits and ._:@/-, at most %d",
                        NEEDLE_NAME_SIZE - 1);
+    n->adds++;
     return needle_forms_each(value, len, add_form, &a, err);
 }
 
@@ -222,11 +252,9 @@ struct wire_set {
 };
 
 static const struct json_field needle_fields[] = {
-    JSON_ROW(struct needle, U64, window),
-    JSON_ROW(struct needle, INT, len),
-    JSON_ROW(struct needle, HEX, whole),
-    JSON_ROW(struct needle, TEXT, name),
-    JSON_END,
+    JSON_ROW(struct needle, U64, window), JSON_ROW(struct needle, INT, len),
+    JSON_ROW(struct needle, HEX, whole),  JSON_ROW(struct needle, TEXT, name),
+    JSON_ROW(struct needle, U64, added),  JSON_END,
 };
 static const struct json_shape needle_shape = {sizeof(struct needle), needle_fields};
 
@@ -254,10 +282,11 @@ static int take_all(struct needles *n, const struct wire_set *w, struct err *err
     set_key(n);
     for (size_t i = 0; i < w->needles.n && rc == 0; i++) {
         if (v[i].window > UINT32_MAX || v[i].len < NEEDLE_WINDOW || v[i].len > NEEDLE_MAX ||
-            !name_fits(v[i].name))
+            !name_fits(v[i].name) || v[i].added > UINT64_MAX / 2)
             rc = err_set(err, ERR_FAIL, "needles[%zu]: not a needle", i);
         else
             rc = insert(n, &v[i], err);
+        n->adds = v[i].added > n->adds ? v[i].added : n->adds;
     }
     return rc;
 }

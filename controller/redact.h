@@ -40,13 +40,17 @@ struct needles;                               /* a set; owned */
 struct needles *needles_new(struct err *err); /* with a random key; NULL: out of memory */
 void needles_free(struct needles *n);
 /* Adds all forms of one secret, at most NEEDLE_VALUE_MAX bytes. The same again is nothing; one that is too
- * short is nothing, too. -ERR_REFUSED: NEEDLES_MAX are there, and some of its forms are not. */
+ * short is nothing, too. When there are more than NEEDLES_MAX those that were added first go. */
 int needles_add(struct needles *n, const char *name, const void *value, size_t len,
                 struct err *err);
 size_t needles_count(const struct needles *n);
 /* The set in a form for another process, and back (strict, bounded). */
 int needles_encode(const struct needles *n, struct buf *to, struct err *err);
 int needles_decode(const void *bytes, size_t len, struct needles **ret, struct err *err);
+/* A set that outlives its process, in the broker's directory: what was seen once is looked for also by the
+ * next engine, in logs that come again and patches that come late. A new set when there is none. */
+int needles_load(int dirfd, struct needles **ret, struct err *err);
+int needles_save(int dirfd, const struct needles *n, struct err *err); /* atomic, 0600 */
 
 /* One stream of text. The set is borrowed and may be exchanged between two feeds. */
 struct redactor;

@@ -9,6 +9,8 @@ struct needle {
     int len;
     uint8_t whole[16]; /* BLAKE2b keyed with the set's key */
     char name[NEEDLE_NAME_SIZE];
+    uint64_t
+        added; /* by which needles_add, counted from 1: the oldest go when there are too many */
 };
 
 /* One needle's bytes; in locked memory, good during the call. Negative ends the walk. */

@@ -113,8 +113,8 @@ static int open_all(struct process *p, const char *key_path, const char *dir, in
         rc = p->dirfd;
     if (rc == 0 && (!(p->books = books_new(p->dirfd)) || uv_loop_init(&p->loop) < 0))
         rc = err_set(err, ERR_FAIL, "out of memory");
-    if (rc == 0 && !(p->needles = needles_new(err)))
-        rc = -(int)err->code;
+    if (rc == 0)
+        rc = needles_load(p->dirfd, &p->needles, err);
     if (rc == 0)
         rc = open_ledger(p, dir, err);
     if (rc == 0)
@@ -190,6 +190,8 @@ static int process_start(struct process *p, const char *key_path, const char *di
     rc = process_watch(p, BROKER_FD, err);
     if (rc == 0)
         rc = broker_put(&p->out, BROKER_HELLO, &broker_hello_shape, &hello, err);
+    if (rc == 0)
+        rc = process_tell_needles(p, err);
     return rc < 0 ? rc : start_forges(p, err);
 }
 

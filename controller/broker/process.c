@@ -72,19 +72,29 @@ void process_repo_token(struct process *p, const char *attempt, const char *seal
     tell(p, BROKER_REPO_TOKEN, attempt, sealed_b64);
 }
 
+int process_tell_needles(struct process *p, struct err *err)
+{
+    struct buf set;
+    if (needles_count(p->needles) == 0)
+        return 0;
+    buf_init(&set, FRAME_PAYLOAD_MAX);
+    int rc = needles_encode(p->needles, &set, err);
+    if (rc == 0 && frame_put(&p->out, BROKER_NEEDLES, set.data, set.len) < 0)
+        rc = err_set(err, ERR_FAIL, "out of memory");
+    buf_done(&set);
+    return rc;
+}
+
 /* A secret is known by now: logs and patches must not hold it. */
 static void on_secret(void *arg, const char *name, const char *value, size_t len)
 {
     struct process *p = arg;
     struct err err = ERR_INIT;
-    struct buf set;
-    buf_init(&set, FRAME_PAYLOAD_MAX);
     if (needles_add(p->needles, name, value, len, &err) < 0 ||
-        needles_encode(p->needles, &set, &err) < 0)
+        needles_save(p->dirfd, p->needles, &err) < 0)
         process_fail(p, "cannot make needles", &err);
-    else if (frame_put(&p->out, BROKER_NEEDLES, set.data, set.len) < 0)
-        process_fail(p, "cannot tell the engine", NULL);
-    buf_done(&set);
+    else if (process_tell_needles(p, &err) < 0)
+        process_fail(p, "cannot tell the engine", &err);
 }
 
 /* Requests. */

@@ -58,6 +58,8 @@ int process_watch(struct process *p, int engine_fd, struct err *err);
 int process_refuse(struct process *p, const struct err *why, struct err *err);
 /* p->signing is answered: what waited behind it is served. */
 void process_resume(struct process *p);
+/* What logs and patches must not hold, to the engine; nothing when nothing is known yet. */
+int process_tell_needles(struct process *p, struct err *err);
 /* The process cannot go on: what was told so far is told, then it ends. */
 void process_fail(struct process *p, const char *what, const struct err *err);
 
