@@ -137,8 +137,6 @@ raw()
     grep -q '"version=2"' "$E2E/served"
     not grep -q "$TOKEN" "$E2E/served"
     not grep -qv 'x-access-token' "$E2E/served"
-    exits 128 git clone -q "${URL%.git}2.git" elsewhere
-    says 'only the task'
 }
 
 @test "a large repository comes whole, and slowly read ones too" {
@@ -148,8 +146,8 @@ raw()
     door read
     exits 0 git clone -q "$URL" work
     cmp work/big.bin "$E2E/source/big.bin"
-    raw --limit-rate 4M -H 'Content-Type: application/x-git-upload-pack-request' --data-binary \
-        "$(printf '0032want %s\n00000009done\n' "$(git -C work rev-parse HEAD)")" \
+    printf '0032want %s\n00000009done\n' "$(git -C work rev-parse HEAD)" >want
+    raw --limit-rate 4M -H 'Content-Type: application/x-git-upload-pack-request' --data-binary @want \
         "http://127.0.0.1:$DOOR_PORT/git/own/greet.git/git-upload-pack" >code
     [ "$(cat code)" = 200 ]
     [ "$(stat -c %s body)" -gt 8000000 ]
