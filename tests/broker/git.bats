@@ -12,15 +12,20 @@ setup_file()
     ssh-keygen -q -t ed25519 -N '' -f "$E2E/key"
     mkdir "$E2E/repos" "$E2E/tmp"
     make_repo "$E2E/source"
+    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+        -keyout "$E2E/tls.key" -out "$E2E/tls.pem" 2>/dev/null
     nginx_up
-    export PORT KEY="operators-own-credential-$RANDOM$RANDOM"
+    export PORT TLS_PORT KEY="operators-own-credential-$RANDOM$RANDOM"
     printf 'x-access-token:%s\n' "$(openssl passwd -apr1 "$KEY")" >"$E2E/users"
 }
 
-# A port that is free now; nginx takes it before anybody else on this machine is likely to.
+# Ports that are free now; nginx takes them before anybody else on this machine is likely to.
 nginx_up()
 {
-    PORT=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    read -r PORT TLS_PORT < <(python3 -c 'import socket
+a, b = socket.socket(), socket.socket()
+a.bind(("127.0.0.1", 0)), b.bind(("127.0.0.1", 0))
+print(a.getsockname()[1], b.getsockname()[1])')
     cat >"$E2E/nginx.conf" <<TEXT
 worker_processes 1; pid $E2E/nginx.own; error_log $E2E/nginx.error; events {}
 user root;
@@ -29,7 +34,8 @@ http {
     access_log $E2E/served stage; client_max_body_size 0;
     client_body_temp_path $E2E/tmp; proxy_temp_path $E2E/tmp; fastcgi_temp_path $E2E/tmp;
     uwsgi_temp_path $E2E/tmp; scgi_temp_path $E2E/tmp;
-    server { listen 127.0.0.1:$PORT;
+    ssl_certificate $E2E/tls.pem; ssl_certificate_key $E2E/tls.key;
+    server { listen 127.0.0.1:$PORT; listen 127.0.0.1:$TLS_PORT ssl;
         location /moved/ { return 302 http://127.0.0.1:$PORT/own/greet.git\$is_args\$args; }
         location /broken/ { default_type text/html; return 200 '<html>not git</html>'; }
         location / { auth_basic forge; auth_basic_user_file $E2E/users; gzip off;
@@ -79,16 +85,17 @@ door_close()
     DOOR_FD=
 }
 
-# door MODE [URL] : the broker with one attempt; then BRANCH, TOKEN, URL, and git of a jail's environment.
+# door MODE [URL [WEB CA]] : the broker with one attempt; then BRANCH, TOKEN, URL, and git of a jail's environment.
 door()
 {
     URL=${2:-http://127.0.0.1:$PORT/own/greet.git}
+    local web=${3:-http://127.0.0.1:$PORT}
     rm -rf "$E2E/broker" "$E2E/info" "$E2E/in"
     mkdir -m 700 "$E2E/broker"
     printf '%s' "$KEY" >"$E2E/secret" && chmod 600 "$E2E/secret"
     printf '{"secrets":[{"name":"forge-token","ref":"file:%s"}]}' "$E2E/secret" >"$E2E/broker/secrets.json"
-    printf '{"forges":[{"name":"own","kind":"github","web":"http://127.0.0.1:%s","api":"http://127.0.0.1:%s/api","token":"forge-token"}]}' \
-        "$PORT" "$PORT" >"$E2E/broker/forges.json"
+    printf '{"forges":[{"name":"own","kind":"github","web":"%s","api":"%s/api","token":"forge-token","ca_file":"%s"}]}' \
+        "$web" "$web" "${4:-}" >"$E2E/broker/forges.json"
     chmod 600 "$E2E/broker"/*.json
     mkfifo "$E2E/in"
     "$THROWAWAY_BIN/tests/tools/git_door" "$THROWAWAY_BIN/controller/creel" "$E2E/key" "$E2E/broker" "$URL" "$1" \
@@ -103,7 +110,7 @@ door()
 # What the controller puts into a jail's environment (controller/cli/run_agent.c), but the door's port.
 jail_env()
 {
-    local path=${URL#http://*/}
+    local path=${URL#http*://*/}
     export GIT_CONFIG_COUNT=2
     export GIT_CONFIG_KEY_0="url.http://127.0.0.1:$DOOR_PORT/git/$path.insteadOf" GIT_CONFIG_VALUE_0="$URL"
     export GIT_CONFIG_KEY_1="http.http://127.0.0.1:$DOOR_PORT/.extraHeader"
@@ -268,4 +275,17 @@ raw()
     door read "http://127.0.0.1:1/own/greet.git"
     exits 128 git ls-remote "$URL"
     says 'cannot be reached'
+}
+
+@test "a forge with an authority of its own is spoken to by TLS, one with another is not" {
+    door read "https://localhost:$TLS_PORT/own/greet.git" "https://localhost:$TLS_PORT" "$E2E/tls.pem"
+    exits 0 git ls-remote "$URL"
+    says refs/heads/main
+    door_close
+    : >"$E2E/served"
+    door read "https://localhost:$TLS_PORT/own/greet.git" "https://localhost:$TLS_PORT"
+    exits 128 git ls-remote "$URL"
+    says 'cannot be reached'
+    grep -qi certificate "$E2E/door.log"
+    [ ! -s "$E2E/served" ]
 }
