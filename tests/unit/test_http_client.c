@@ -96,7 +96,8 @@ static void probe_done(struct probe *p)
 
 static void send_to(struct probe *p, const char *url, const void *body, size_t len)
 {
-    static char key[] = "authorization: Bearer real-key-0123456789", type[] = "content-type: application/json";
+    static char key[] = "authorization: Bearer real-key-0123456789",
+                type[] = "content-type: application/json";
     char *lines[] = {key, type, NULL};
     struct strv headers = {2, lines};
     struct err err;
@@ -265,6 +266,29 @@ static void no_redirect(void **state)
     probe_done(&p);
 }
 
+/* On a connection kept from before, libcurl would take silence for a connection that had died, and send the
+ * request again: what the provider may have been paid for twice. */
+static void never_twice(void **state)
+{
+    struct rig *r = *state;
+    for (int i = 0; i < 2; i++) {
+        struct probe p;
+        probe_init(r, &p);
+        ask(&p, "ok", "{}", 2);
+        await(&p);
+        assert_int_equal(p.err.code, 0);
+        probe_done(&p);
+        int before = atomic_load(&r->provider.seen->requests);
+        probe_init(r, &p);
+        ask(&p, "rst", "{}", 2);
+        await(&p);
+        assert_int_equal(p.err.code, ERR_FAIL);
+        assert_true(p.sent);
+        assert_int_equal(atomic_load(&r->provider.seen->requests), before + 1);
+        probe_done(&p);
+    }
+}
+
 /* An owner that takes little holds the provider back, and loses nothing. */
 static void held_back(void **state)
 {
@@ -372,8 +396,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(whole_answers),     cmocka_unit_test(large_body),
         cmocka_unit_test(failures),          cmocka_unit_test(unsent),
         cmocka_unit_test(refused_addresses), cmocka_unit_test(no_redirect),
-        cmocka_unit_test(held_back),         cmocka_unit_test(cancelled),
-        cmocka_unit_test(many_at_once),      cmocka_unit_test(closed_under_way),
+        cmocka_unit_test(never_twice),       cmocka_unit_test(held_back),
+        cmocka_unit_test(cancelled),         cmocka_unit_test(many_at_once),
+        cmocka_unit_test(closed_under_way),
     };
     cmocka_set_test_filter(argc == 2 ? argv[1] : NULL);
     return cmocka_run_group_tests(tests, setup, teardown);
