@@ -22,8 +22,18 @@ static int setup(void **state)
     return ledger_open(m->dir, &m->l, &err);
 }
 
+static void size_limit(rlim_t bytes)
+{
+    struct rlimit r;
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &r);
+    r.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &r), 0);
+}
+
 static int teardown(void **state)
 {
+    size_limit(RLIM_INFINITY); /* when a test failed in the middle */
     money_done(*state);
     free(*state);
     return 0;
@@ -362,15 +372,6 @@ static void what_was_held_is_charged(void **state)
     assert_says(ledger_settle(m->l, held, CALL_UNSENT, NULL, 0, 0, 0, 0, &err), "is not held");
 }
 
-static void size_limit(rlim_t bytes)
-{
-    struct rlimit r;
-    signal(SIGXFSZ, SIG_IGN);
-    getrlimit(RLIMIT_FSIZE, &r);
-    r.rlim_cur = bytes;
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &r), 0);
-}
-
 /* No file may grow: the flush fails, all its holds are void and say so once, a settlement is not lost, and
  * when there is room again everything goes on. */
 static void a_full_disk_forwards_nothing(void **state)
@@ -508,6 +509,83 @@ static void beside_a_broker_it_can_be_read(void **state)
     assert_ok(ledger_flush(m->l, &err));
 }
 
+/* ---- any order of it all ---- */
+
+static uint64_t one_number(struct money *m, const char *text)
+{
+    char path[PATH_MAX];
+    sqlite3 *db;
+    sqlite3_stmt *q;
+    fixture_path(m->dir, "spend.db", path);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, text, -1, &q, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(q), SQLITE_ROW);
+    uint64_t n = (uint64_t)sqlite3_column_int64(q, 0);
+    sqlite3_finalize(q);
+    sqlite3_close(db);
+    return n;
+}
+
+/* The sums that limits are judged by are those of the rows. */
+static void sums_are_the_rows(struct money *m)
+{
+    static const char *const pairs[][2] = {
+        {"SELECT sum(spent + held) FROM tasks", "SELECT sum(charged) FROM calls"},
+        {"SELECT sum(spent + held) FROM days", "SELECT sum(charged) FROM calls"},
+        {"SELECT sum(held) FROM tasks",
+         "SELECT coalesce(sum(reserve), 0) FROM calls WHERE end = 0"},
+        {"SELECT sum(in_flight) FROM days", "SELECT count(*) FROM calls WHERE end = 0"},
+        {"SELECT sum(calls) FROM tasks", "SELECT count(*) FROM calls WHERE end <> 3"},
+        {"SELECT sum(input) FROM tasks", "SELECT sum(input) FROM calls"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
+        if (one_number(m, pairs[i][0]) != one_number(m, pairs[i][1]))
+            fail_msg("%s: %llu, but %s: %llu", pairs[i][0],
+                     (unsigned long long)one_number(m, pairs[i][0]), pairs[i][1],
+                     (unsigned long long)one_number(m, pairs[i][1]));
+}
+
+static void sums_follow_the_rows_whatever_happens(void **state)
+{
+    struct money *m = *state;
+    struct ledger_attempt a = money_attempt(TASK_A, 1), b = money_attempt(TASK_B, 1);
+    uint64_t x = 88172645463325252u, open[64], now = AT;
+    size_t n = 0;
+    a.exp = b.exp = UINT32_MAX;
+    a.spend.in_flight = b.spend.in_flight = 64;
+    begin(m, &a);
+    begin(m, &b);
+    settle(m, hold(m, 1), 1);
+    for (int i = 0; i < 3000; i++) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        struct ledger_ask ask = money_ask(m, x & 1 ? TASK_A ".1" : TASK_B ".1", (x >> 8) % 3000,
+                                          now += (x >> 20) % 900);
+        const struct usage u = {.input = (x >> 9) % 50};
+        size_t at = n > 0 ? (x >> 30) % n : 0;
+        bool full = (x >> 3) % 40 == 0;
+        if ((x >> 12) % 5 < 2 && n < 64) {
+            n += ledger_hold(m->l, &ask, &open[n], &err) == 0;
+        } else if ((x >> 12) % 5 < 4 && n > 0) {
+            (void)ledger_settle(m->l, open[at], (enum ledger_end)(1 + (x >> 40) % 4), &u,
+                                (x >> 50) % 4000, 200, 0, 0, &err);
+            open[at] = open[--n];
+        } else {
+            size_limit(full ? 1 : RLIM_INFINITY);
+            (void)ledger_flush(m->l, &err);
+            size_limit(RLIM_INFINITY);
+            if ((x >> 45) % 16 == 0) {
+                reopen(m);
+                n = 0;
+            }
+        }
+        if (i % 50 == 0 && ledger_flush(m->l, &err) == 0)
+            sums_are_the_rows(m);
+    }
+    assert_true(one_number(m, "SELECT count(*) FROM calls") > 200); /* else nothing was tried */
+}
+
 /* ---- killed at any point ---- */
 
 struct mock { /* what the provider was really asked, in micro-dollars */
@@ -623,6 +701,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_wrong_database_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_pages_are_found, setup, teardown),
         cmocka_unit_test_setup_teardown(beside_a_broker_it_can_be_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(sums_follow_the_rows_whatever_happens, setup, teardown),
         cmocka_unit_test_setup_teardown(a_killed_broker_never_forgets_money, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
