@@ -335,6 +335,26 @@ static void what_is_held_is_not_written(void **state)
     log_sink_close(&l);
 }
 
+/* Nothing that differs is in the file before the record can be. */
+static void without_its_record_nothing_differs(void **state)
+{
+    struct fixture *f = *state;
+    struct log_sink l;
+    struct buf file;
+    text(f, LOG_OUT, 1, "as it came\n");
+    size_t first = f->raw.len;
+    text(f, LOG_OUT, 2, "key " KEY "\n");
+    sink_open(f, &l);
+    assert_int_equal(mkdirat(f->dirfd, "log.json", 0700), 0);
+    assert_int_equal(log_sink_feed(&l, f->set, f->raw.data, f->raw.len, &err), -ERR_FAIL);
+    assert_int_equal(l.fd, -1);
+    read_file(f, "log", &file);
+    assert_int_equal(file.len, first);
+    assert_memory_equal(file.data, f->raw.data, first);
+    buf_done(&file);
+    assert_int_equal(unlinkat(f->dirfd, "log.json", AT_REMOVEDIR), 0);
+}
+
 static void after_a_power_cut(void **state)
 {
     struct fixture *f = *state;
@@ -387,6 +407,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(killed_at_any_moment, setup, teardown),
         cmocka_unit_test_setup_teardown(needles_that_come_late, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_held_is_not_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(without_its_record_nothing_differs, setup, teardown),
         cmocka_unit_test_setup_teardown(after_a_power_cut, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_log, setup, teardown),
     };
