@@ -32,8 +32,7 @@ static void neutral(struct buf *to, const uint8_t *p, size_t n)
 static void trim(struct buf *b)
 {
     while (b->len && (b->data[b->len - 1] == '\n' || b->data[b->len - 1] == ' '))
-        b->len--;
-    b->data[b->len] = 0;
+        b->data[--b->len] = 0; /* an empty buffer's text is not ours to write */
 }
 
 static void put_text(struct event_view *e, const char *word)

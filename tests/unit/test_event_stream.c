@@ -97,6 +97,14 @@ static void test_other_lines(void **state)
     assert_shown(AGENT_OPENCLAW_JSON, "{\nnot json\n}\nafter\n", "{\nnot json\n}\nafter\n");
 }
 
+/* A tool without a name or arguments, as none calls it. */
+static void test_nothing_said(void **state)
+{
+    (void)state;
+    assert_shown(AGENT_CODEX_JSON,
+                 "{\"type\":\"item.started\",\"item\":{\"type\":\"mcp_tool_call\"}}\n", "uses\n");
+}
+
 static void test_harmless(void **state)
 {
     (void)state;
@@ -198,9 +206,10 @@ static void test_spans(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_real_streams), cmocka_unit_test(test_other_lines),
-        cmocka_unit_test(test_harmless),     cmocka_unit_test(test_output_is_short),
-        cmocka_unit_test(test_long_line),    cmocka_unit_test(test_spans),
+        cmocka_unit_test(test_real_streams),    cmocka_unit_test(test_other_lines),
+        cmocka_unit_test(test_harmless),        cmocka_unit_test(test_nothing_said),
+        cmocka_unit_test(test_output_is_short), cmocka_unit_test(test_long_line),
+        cmocka_unit_test(test_spans),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
