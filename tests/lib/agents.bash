@@ -1,0 +1,81 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# A host that gives real coding agents to its tasks, and a provider that is a mock nobody here wrote:
+#
+#   agents_up NAME       skips, saying why, where the agent's packages cannot be had
+#   agents_down
+#
+# The agent's edit comes from tests/fixtures/aimock/NAME.json: four answers that look, edit, try and say so. Its
+# tools do the work; the mock only asks for them.
+
+# agent_tools NAME : the tool layer with it, made by deploy/tools from the npm registry that is configured
+# here, at the version of tests/fixtures/agents/versions.json, and kept from run to run.
+agent_tools()
+{
+    local cache version integrity
+    cache=${CREEL_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/creel-tests}/tools/$1
+    version=$(jq -r --arg name "$1" '.[$name].version' "$CREEL_ROOT/tests/fixtures/agents/versions.json")
+    integrity=$(jq -r --arg name "$1" '.[$name].integrity' "$CREEL_ROOT/tests/fixtures/agents/versions.json")
+    mkdir -p "$cache"
+    (
+        flock 9
+        [ -x "$cache/$1-$version/creel-ok" ] && exit 0
+        command -v npm >/dev/null || { echo 'no npm here'; exit 77; }
+        sh "$CREEL_ROOT/deploy/tools" --to "$cache" "$1@$version" || exit 77
+        # What came is what these tests were written for.
+        jq -e --arg want "$integrity" '.tools[0].integrity == $want' "$cache/tools.json" ||
+            { echo "$1 $version is not the package that the tests know"; exit 1; }
+        install -m 755 /dev/null "$cache/$1-$version/creel-ok"
+    ) 9>"$cache/.lock" >"$BATS_FILE_TMPDIR/tools.log" 2>&1 || {
+        [ $? -eq 77 ] && skip "the packages of $1 cannot be had from the npm registry that is configured here: $(tail -n 1 "$BATS_FILE_TMPDIR/tools.log")"
+        cat "$BATS_FILE_TMPDIR/tools.log"
+        return 1
+    }
+    AGENT_TOOLS=$cache
+}
+
+agents_up()
+{
+    agent_tools "$1"
+    # Jails reach it as another user.
+    export THROWAWAY_RUNNER_FLAGS="--tools $AGENT_TOOLS"
+    e2e_up
+    broker_up
+    aimock_up "$CREEL_ROOT/tests/fixtures/aimock/$1.json"
+    printf 'def greet(name):\n    return "Helo, " + name\n' >"$REPO/greet.py"
+    git -C "$REPO" add greet.py
+    git -C "$REPO" commit -q -m 'Greet'
+}
+
+agents_down()
+{
+    [ -n "${E2E:-}" ] || return 0
+    broker_down
+    e2e_down
+}
+
+# agent_task NAME ARG... : the task of these tests.
+agent_task()
+{
+    task --agent "$1" --limit mem=4G,disk=2G,wall=4m "${@:2}" --test 'grep -q Hello greet.py' 'creel-edit: fix the typo in greet.py'
+}
+
+# The four calls of the fixture: their tokens, and what they cost to the micro-dollar.
+EDIT_IN=5400
+EDIT_OUT=152
+
+# edit_is_there ID : reviewed, the very edit and nothing else; approved, it is a branch.
+edit_is_there()
+{
+    exits 0 creel review "$1"
+    says '+    return "Hello, " + name' '-    return "Helo, " + name'
+    exits 0 creel approve "$1"
+    [ "$(git -C "$REPO" diff --name-only "HEAD..creel/$1")" = greet.py ]
+    git -C "$REPO" show "creel/$1:greet.py" | grep -q Hello
+}
+
+# The real key is nowhere on the host's side, nor in what the operator keeps of the task.
+no_key_left()
+{
+    printf '%s\n' "$BROKER_KEY" >"$BATS_TEST_TMPDIR/needle"
+    python3 "$TOOLS/bytes_in.py" "$BATS_TEST_TMPDIR/needle" "$E2E/host" "$E2E/state"
+}
