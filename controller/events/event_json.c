@@ -66,10 +66,11 @@ static bool is_kind(struct event_value v, char first)
 static struct event_value member(struct event_value v, const char *name, size_t n)
 {
     struct event_value none = {0};
-    const char *end = v.at + v.len, *p;
+    const char *end, *p;
 
     if (!is_kind(v, '{'))
         return none;
+    end = v.at + v.len;
     p = skip_blank(v.at + 1, end);
     while (p < end && *p == '"') {
         const char *key = p + 1, *value;
@@ -104,10 +105,11 @@ struct event_value event_at(struct event_value v, const char *path)
 
 bool event_next(struct event_value array, struct event_value *it)
 {
-    const char *end = array.at + array.len, *p;
+    const char *end, *p;
 
     if (!is_kind(array, '['))
         return false;
+    end = array.at + array.len;
     p = skip_blank(it->at ? it->at + it->len : array.at + 1, end);
     if (it->at && p < end && *p == ',')
         p = skip_blank(p + 1, end);
