@@ -270,7 +270,7 @@ class Handler(BaseHTTPRequestHandler):
             for _ in range(64):
                 self.chunk(b"x" * (1 << 20))
         while kind == "endless":
-            self.chunk(event(*dialect.delta("more ")))
+            self.chunk(event(*dialect.delta("more " * 2000)))
         for i, text in enumerate(TEXT):
             if i == len(TEXT) // 2 and kind == "cut":
                 return self.reset()
