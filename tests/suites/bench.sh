@@ -7,3 +7,4 @@ build "$BUILD"
 CREEL_BUILD=$BUILD
 export CREEL_BUILD
 bash tests/bench/run && pass 'bench: the table above'
+bash tests/bench/broker && pass 'bench: the broker, the table above'
