@@ -21,7 +21,7 @@ CREEL = os.path.join(sys.argv[1], "controller/creel")
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 IN_FLIGHT = (1, 16, 256)
 STREAMS = 200
-KEY = os.environ["BROKER_KEY"]
+KEY = open(os.path.join(os.environ["E2E"], "provider/key")).read().strip()
 PORTKEY = os.environ.get("BENCH_PORTKEY", "")
 
 

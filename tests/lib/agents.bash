@@ -76,6 +76,5 @@ edit_is_there()
 # The real key is nowhere on the host's side, nor in what the operator keeps of the task.
 no_key_left()
 {
-    printf '%s\n' "$BROKER_KEY" >"$BATS_TEST_TMPDIR/needle"
-    python3 "$TOOLS/bytes_in.py" "$BATS_TEST_TMPDIR/needle" "$E2E/host" "$E2E/state"
+    python3 "$TOOLS/bytes_in.py" "$E2E/provider/key" "$E2E/host" "$E2E/state"
 }

@@ -13,15 +13,18 @@ PRICE_OUT=10
 
 broker_up()
 {
-    BROKER_KEY="sk-canary-$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')"
-    export BROKER_KEY
     mkdir -m 700 "$E2E/provider"
-    printf '%s\n' "$BROKER_KEY" >"$E2E/provider/key"
-    chmod 600 "$E2E/provider/key"
+    (umask 077; printf 'sk-canary-%s\n' "$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')" >"$E2E/provider/key")
     creel secret set provider-key "file:$E2E/provider/key"
     cp "$TOOLS/ask.py" "$REPO/"
     git -C "$REPO" add ask.py
     git -C "$REPO" commit -q -m 'Ask'
+}
+
+# The real key. Never in a variable that is exported: the engine would inherit it.
+broker_key()
+{
+    cat "$E2E/provider/key"
 }
 
 # priced MODEL...
@@ -50,7 +53,7 @@ npm_set()
     sh "$TOOLS/npm_tools" "$1" 2>"$BATS_FILE_TMPDIR/npm.why"
 }
 
-# aimock_up FIXTURES... : AIMOCK is its URL. It answers 401 to every key but BROKER_KEY.
+# aimock_up FIXTURES... : AIMOCK is its URL. It answers 401 to every key but that one.
 aimock_up()
 {
     local dir port file flags=()
@@ -60,7 +63,7 @@ aimock_up()
     for file in "$@"; do
         flags+=(-f "$file")
     done
-    AIMOCK_STRICT_TURN_INDEX=1 AIMOCK_API_KEYS=$BROKER_KEY setsid node "$dir/node_modules/@copilotkit/aimock/dist/cli.js" \
+    AIMOCK_STRICT_TURN_INDEX=1 AIMOCK_API_KEYS=$(broker_key) setsid node "$dir/node_modules/@copilotkit/aimock/dist/cli.js" \
         -p "$port" "${flags[@]}" --log-level warn --journal-max 0 </dev/null >"$E2E/provider/aimock.log" 2>&1 3>&- &
     echo $! >"$E2E/provider/aimock.pid"
     throwaway_wait 20 listens "$port" || { cat "$E2E/provider/aimock.log"; return 1; }
@@ -72,12 +75,12 @@ aimock_up()
 # What aimock saw since the last aimock_forget: its journal, as JSON.
 aimock_journal()
 {
-    curl -sS -H "authorization: Bearer $BROKER_KEY" "$AIMOCK/__aimock/journal"
+    curl -sS -H "authorization: Bearer $(broker_key)" "$AIMOCK/__aimock/journal"
 }
 
 aimock_forget()
 {
-    curl -sS -o /dev/null -X POST -H "authorization: Bearer $BROKER_KEY" "$AIMOCK/__aimock/reset/journal"
+    curl -sS -o /dev/null -X POST -H "authorization: Bearer $(broker_key)" "$AIMOCK/__aimock/reset/journal"
 }
 
 # aimock_calls : how many model calls it answered.
@@ -91,7 +94,7 @@ faulty_up()
     FAULTY=$E2E/provider/faulty
     export FAULTY
     mkdir "$FAULTY"
-    setsid python3 "$TOOLS/provider.py" --key "$BROKER_KEY" --dir "$FAULTY" </dev/null >"$FAULTY/log" 2>&1 3>&- &
+    setsid python3 "$TOOLS/provider.py" --key "$(broker_key)" --dir "$FAULTY" </dev/null >"$FAULTY/log" 2>&1 3>&- &
     echo $! >"$FAULTY/pid"
     throwaway_wait 10 test -s "$FAULTY/port" || { cat "$FAULTY/log"; return 1; }
     : >"$FAULTY/journal"
