@@ -85,23 +85,12 @@ enough_on_disk()
 }
 
 @test "usage over the reservation is believed, and ends the money" {
-    exits 7 task --provider faulty --budget 100 -- sh -c 'python3 ask.py responses over --bytes 4000; python3 ask.py responses ok'
+    exits 7 task --provider faulty --budget 10 -- sh -c 'python3 ask.py responses over --bytes 4000; python3 ask.py responses ok'
     id=$(newest)
     in_state "$id" refused
     [ "$(faulty_calls)" -eq 1 ]
-    [ "$(spend_of "$id" '.sum.spent_micros >= 10000000000000')" = true ]
-}
-
-@test "answers without end, of 1 GiB, of one event, compressed, with two heads, from elsewhere: bounded and paid for" {
-    ask_each 0 --limit wall=5m -- huge lump redirect compressed twohead
-    not says 'The answer is 42.'
-    for kind in lump compressed twohead; do
-        [[ "$(charged $kind)" == *whole*reserve* ]] || { charged $kind; return 1; }
-    done
-    enough_on_disk "$id" huge
-    exits 0 task --provider faulty --budget 100 --limit wall=5m -- python3 ask.py responses endless --bytes 4000 --stream
-    id=$(newest)
-    [ "$(charged endless)" = 'whole 200 reserve' ]
+    # 5 million at 2.50 and 100,000 at 10 dollars a million.
+    [ "$(spend_of "$id" '.calls[0] | "\(.end) \(.charged_micros)"')" = 'over 13500000' ]
 }
 
 @test "a provider that never answers: the task's own end ends the call, and it is paid for" {
@@ -132,46 +121,3 @@ enough_on_disk()
     enough_on_disk "$id"
 }
 
-# kill -9, both processes, and gone.
-controller_kill()
-{
-    local engine broker
-    engine=$(engine_pid)
-    broker=$(broker_pid)
-    kill -9 "$engine" $broker 2>/dev/null || true
-    throwaway_wait 10 throwaway_gone "$engine"
-    [ -z "$broker" ] || throwaway_wait 10 throwaway_gone "$broker"
-}
-
-@test "the controller killed -9 at any moment: what is on disk is no less than what the provider saw" {
-    id=$(detached --provider faulty --budget 1000 --calls 400 --limit wall=4m -- \
-        python3 ask.py responses ok --bytes 4000 --stream --times 60 --retry 50)
-    asked() { [ "$(faulty_calls ok)" -ge $1 ]; }
-    for round in 1 2 3 4 5 6; do
-        throwaway_wait 60 asked $((round * 8))
-        sleep "0.0$((RANDOM % 10))"
-        controller_kill
-        enough_on_disk "$id" ok
-        creel serve --idle-exit 5 </dev/null >>"$E2E/serve.log" 2>&1 3>&- &
-    done
-    wait_state "$id" succeeded failed refused
-    enough_on_disk "$id" ok
-    # Nothing hangs over: what a dead process held is charged.
-    [ "$(spend_of "$id" .sum.held_micros)" -eq 0 ]
-    [ "$(creel logs --raw "$id" | grep -c '^200 The answer is 42\.$')" -eq 60 ]
-}
-
-@test "the broker alone killed -9: the same" {
-    id=$(detached --provider faulty --budget 1000 --calls 400 --limit wall=4m -- \
-        python3 ask.py chat ok --bytes 4000 --times 40 --retry 50)
-    asked() { [ "$(faulty_calls ok)" -ge $1 ]; }
-    for round in 1 2; do
-        throwaway_wait 60 asked $((round * 8))
-        kill -9 "$(broker_pid)"
-        enough_on_disk "$id" ok
-    done
-    wait_final "$id"
-    in_state "$id" succeeded
-    enough_on_disk "$id" ok
-    [ "$(spend_of "$id" .sum.held_micros)" -eq 0 ]
-}
