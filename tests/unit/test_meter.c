@@ -208,6 +208,8 @@ static const struct {
     {DIALECT_CHAT, true, "data: [DONE]", false, false, false, 0, 0},
     {DIALECT_CHAT, true, "event: [DONE]\n\n", false, false, false, 0, 0},
     {DIALECT_CHAT, true, "data: {\"a\":\ndata: 1}\n\ndata: [DONE]\n\n", true, false, false, 0, 0},
+    {DIALECT_CHAT, true, "data: {\"a\":\r\ndata: 1}\r\n\r\ndata: [DONE]\r\n", true, false, false, 0,
+     0},
     {DIALECT_CHAT, true,
      "\xef\xbb\xbf"
      "data: [DONE]\n\n",
