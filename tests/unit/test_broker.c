@@ -19,6 +19,7 @@
 #include "common/sha256.h"
 #include "controller/broker_wire.h"
 #include "tests/unit/fixture.h"
+#include "tests/unit/provider_fixture.h"
 
 #define TASK_ID "01hzzzzzzzzzzzzzzzzzzzzzzz"
 #define LIFE_S  3600
@@ -682,6 +683,103 @@ static void test_engine_has_no_secret(void **state)
     stop(r);
 }
 
+/* Spending. */
+
+static void write_books(const struct rig *r, int port, const char *prices)
+{
+    char text[2048];
+    snprintf(text, sizeof text,
+             "{\"providers\":[{\"name\":\"ok\",\"base_url\":\"http://localhost:%d/ok\",\"secret\":"
+             "\"key\",\"auth\":\"bearer\",\"dialects\":[\"responses\"],\"day_usd_micros\":"
+             "\"900000000\",\"day_calls\":\"1000\",\"models\":[],\"ca_file\":\"\"}]}",
+             port);
+    save(r, "providers.json", text, strlen(text));
+    save(r, "prices.json", prices, strlen(prices));
+    snprintf(text, sizeof text,
+             "{\"secrets\":[{\"name\":\"key\",\"ref\":\"env:CREEL_TEST_KEY\"}]}");
+    save(r, "secrets.json", text, strlen(text));
+}
+
+/* What the jail's end of a call gets for one request. */
+static void call_through(struct rig *r, const char *token_hex, char *answer, size_t size)
+{
+    static const char body[] = "{\"model\":\"m\",\"input\":\"hello\",\"stream\":false}";
+    char text[1024];
+    int pair[2];
+    size_t n = 0;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    broker_call(r->b, r->task.attempt, pair[1]);
+    int len =
+        snprintf(text, sizeof text,
+                 "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1:4100\r\nAuthorization: Bearer "
+                 "%s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
+                 token_hex, sizeof body - 1, body);
+    assert_int_equal(send(pair[0], text, (size_t)len, MSG_NOSIGNAL), len);
+    for (ssize_t some = -1; some != 0 && n < size - 1;) {
+        uv_run(&r->loop, UV_RUN_NOWAIT);
+        some = recv(pair[0], answer + n, size - 1 - n, MSG_DONTWAIT);
+        n += some > 0 ? (size_t)some : 0;
+        if (some < 0)
+            usleep(1000);
+    }
+    answer[n] = 0;
+    close(pair[0]);
+}
+
+/* The confined process itself makes the call: its resolver, its sockets, its helper. */
+static void test_spends(void **state)
+{
+    static const char prices[] =
+        "{\"currency\":\"USD\",\"as_of\":\"2026-11-23\",\"source\":\"t\",\"models\":[{\"model\":"
+        "\"m\",\"input\":\"1000000\",\"output\":\"1000000\"}]}";
+    struct rig *r = *state;
+    struct provider_fixture provider = {0};
+    struct spend *s = &r->task.policy.spend;
+    uint8_t token[TASK_TOKEN_BYTES];
+    char hex[BROKER_TOKEN_HEX + 1], answer[8192];
+    assert_int_equal(provider_start(&provider), 0);
+    spend_init(s);
+    snprintf(s->provider, sizeof s->provider, "ok");
+    s->usd_micros = 1000000;
+    sha256_of(prices, sizeof prices - 1, s->prices_sha256);
+    setenv("CREEL_TEST_KEY", "real-key-0123456789", 1);
+    start(r);
+    unsetenv("CREEL_TEST_KEY");
+    next_attempt(r);
+    expect_refusal(r, LIFE_S, ERR_REFUSED, "no provider ok");
+    write_books(r, provider.port,
+                "{\"currency\":\"USD\",\"as_of\":\"2026-11-24\",\"source\":\"t\","
+                "\"models\":[]}");
+    expect_refusal(r, LIFE_S, ERR_REFUSED, "prices were changed");
+    write_books(r, provider.port, prices);
+    sign(r, LIFE_S);
+    read_signed(r);
+    unseal(r, token);
+    read_done(r);
+    sodium_bin2hex(hex, sizeof hex, token, sizeof token);
+    call_through(r, hex, answer, sizeof answer);
+    if (strncmp(answer, "HTTP/1.1 200", 12) != 0)
+        fail_msg("%s", answer);
+    assert_non_null(strstr(answer, "\"text\":\"hi\""));
+    assert_int_equal(atomic_load(&provider.seen->wrong_key), 0);
+    kill(child_pid(), SIGKILL); /* what the token may do outlives the process */
+    broker_order(r->b, &(struct order){.kind = ORDER_CANCEL}, on_ordered, r);
+    await(r, 1);
+    hex[0] = hex[0] == '0' ? '1' : '0';
+    assert_true(alive(r, r->task.attempt, token));
+    call_through(r, hex, answer, sizeof answer);
+    assert_int_equal(strncmp(answer, "HTTP/1.1 401", 12), 0);
+    broker_attempt_end(r->b, r->task.attempt);
+    assert_false(alive(r, r->task.attempt, token));
+    call_through(r, hex, answer, sizeof answer);
+    assert_string_equal(answer, ""); /* the door is not even opened */
+    assert_int_equal(atomic_load(&provider.seen->requests), 1);
+    stop(r);
+    spend_done(s);
+    *s = (struct spend){0};
+    provider_stop(&provider);
+}
+
 static int group_setup(void **state)
 {
     struct rig *r = calloc(1, sizeof *r);
@@ -743,6 +841,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_bad_key_file),
         cmocka_unit_test(test_confined),
         cmocka_unit_test(test_engine_has_no_secret),
+        cmocka_unit_test(test_spends),
     };
     cmocka_set_test_filter(argc == 2 ? argv[1] : NULL);
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
