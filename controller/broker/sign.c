@@ -120,6 +120,25 @@ static int remember(struct process *p, const struct broker_sign *q, struct err *
     return ledger_begin(p->ledger, &a, err);
 }
 
+static void on_key(void *arg, const char *value, size_t len, const struct err *err)
+{
+    (void)arg; /* whether it can be had is said to the call that needs it */
+    (void)value;
+    (void)len;
+    (void)err;
+}
+
+/* The provider's key is got while the source is on its way: the first call need not wait for a command, and
+ * what the task prints from its first line on is searched for the key. */
+static void want_key(struct process *p, const struct spend *s)
+{
+    if (!p->secrets || !spend_any(s))
+        return;
+    const struct provider *v = providers_find(books_providers(p->books), s->provider);
+    if (v)
+        secrets_get(p->secrets, v->secret, on_key, p);
+}
+
 static int sign_now(struct process *p, struct broker_sign *q, struct err *err)
 {
     size_t before = p->out.len;
@@ -128,6 +147,8 @@ static int sign_now(struct process *p, struct broker_sign *q, struct err *err)
         rc = sign(p, &q->task, err);
     if (rc == 0)
         rc = remember(p, q, err);
+    if (rc == 0)
+        want_key(p, &q->task.policy.spend);
     if (rc < 0) {
         p->out.len = before; /* half an answer is none */
         p->out.failed = false;

@@ -54,6 +54,11 @@ helper_pid()
     pgrep -P "$(broker_pid)" | head -n 1
 }
 
+engine_gone()
+{
+    [ ! -e "/proc/$(engine_pid)" ]
+}
+
 # absent WHERE... : the key is in none of these, in no form.
 absent()
 {
@@ -62,7 +67,7 @@ absent()
 
 @test "after a call the key is in the broker's memory, and nowhere else" {
     exits 0 task --provider faulty --budget 1 -- python3 ask.py responses ok
-    [[ "$output" == *"200 The answer is 42."* ]]
+    says '200 The answer is 42.'
     run python3 "$BYTES_IN" "$E2E/provider/key" "$(broker_pid)" # it can be found where it is
     [ "$status" -eq 1 ]
     says 'as it is'
@@ -113,6 +118,17 @@ absent()
     exits 4 creel verify "$BATS_TEST_TMPDIR/result" --log "$BATS_TEST_TMPDIR/log"
 }
 
+@test "a task that makes no call is searched for the key all the same" {
+    creel secret rm provider-key
+    rm -f "$CREEL_STATE/broker/needles.json"
+    kill "$(engine_pid)" || true # and with it a broker that knows the key
+    throwaway_wait 10 engine_gone
+    creel secret set provider-key "file:$E2E/provider/key"
+    exits 0 task --provider faulty --budget 1 -- sh -c "python3 leak.py $REV"
+    exits 0 creel logs "$(newest)"
+    says 'raw [redacted:provider-key]'
+}
+
 @test "engine and broker killed -9 while it prints: nothing of it is stored, nothing is lost or twice" {
     creel serve </dev/null >/dev/null 2>&1 3>&- &
     id=$(detached --provider faulty --budget 1 -- \
@@ -135,7 +151,7 @@ absent()
     creel show "$id" --result >"$BATS_TEST_TMPDIR/result"
     exits 0 creel verify "$BATS_TEST_TMPDIR/result" --log "$CREEL_STATE/tasks/$id/log"
     says '56 places were redacted'
-    kill "$(engine_pid)"
+    kill "$(engine_pid)" || true
 }
 
 @test "a patch that holds the key is kept, shown with the place, and not approved" {
