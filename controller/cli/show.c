@@ -10,6 +10,7 @@
 #include "controller/cli/verbs.h"
 #include "controller/keys.h"
 #include "controller/plan.h"
+#include "controller/pull_request.h"
 
 struct show_opts {
     bool json, egress, spend, envelope, sshsig, payload, result, receipt;
@@ -150,6 +151,26 @@ static void asked_text(const struct task_row *t, struct buf *b)
     buf_done(&words);
 }
 
+static void pull_text_row(const struct paths *p, const struct task_row *t, struct buf *b)
+{
+    struct pull pull;
+
+    if (pull_request_load(p, t->id, &pull))
+        row(b, "pull", pull.url);
+}
+
+static void pull_json(const struct paths *p, const struct task_row *t, struct buf *b)
+{
+    struct pull pull;
+
+    if (!pull_request_load(p, t->id, &pull))
+        return;
+    emit_open(b, "pull_request", '{');
+    emit_text(b, "url", pull.url);
+    emit_uint(b, "number", pull.number);
+    emit_close(b, '}');
+}
+
 static int about(const struct show_opts *o, const struct paths *p, struct store *s,
                  const struct task_row *t, struct buf *b, struct err *err)
 {
@@ -166,6 +187,7 @@ static int about(const struct show_opts *o, const struct paths *p, struct store 
         emit_open(b, "task", '{');
         report_row_json(t, b);
         report_result_json(&report, b);
+        pull_json(p, t, b);
         emit_text(b, "directory", dir);
         emit_close(b, '}');
         emit_close(b, '}');
@@ -173,6 +195,7 @@ static int about(const struct show_opts *o, const struct paths *p, struct store 
     } else {
         report_text(&report, b);
         asked_text(t, b);
+        pull_text_row(p, t, b);
         row(b, "files", dir);
     }
     report_done(&report);

@@ -93,6 +93,8 @@ PULLS=/repos/octocat/Hello-World/pulls
     prism_up --branch "creel/$TASK"
     exits 0 creel approve "$TASK" --pr
     says 'pull request: https://github.com/octocat/Hello-World/pull/1347'
+    exits 0 creel show "$TASK"
+    says 'https://github.com/octocat/Hello-World/pull/1347'
     [ "$(git -C "$FORGE/octocat/Hello-World.git" rev-parse "creel/$TASK")" = "$(git -C "$REPO" rev-parse "creel/$TASK")" ]
     [ "$(asked get "$PULLS")" -eq 1 ]
     [ "$(asked post "$PULLS")" -eq 1 ]
