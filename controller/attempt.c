@@ -554,6 +554,8 @@ void attempt_running(struct attempt *a)
 {
     uint64_t wall_s = a->row.policy.limits[LIMIT_WALL] / 1000;
     attempt_phase(a, PHASE_RUNNING, (unsigned)wall_s + GRACE_S);
+    /* One that was minted before the envelope left is here since then; the runner takes none before its run. */
+    send_repo_token(a);
 }
 
 static void reattach(struct attempt *a, const struct msg_attempt *there)

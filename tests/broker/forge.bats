@@ -27,8 +27,10 @@ setup_file()
 
 teardown_file()
 {
-    prism_down
-    [ -z "${E2E:-}" ] || e2e_down
+    if [ -n "${E2E:-}" ]; then
+        prism_down
+        e2e_down
+    fi
 }
 
 teardown()
