@@ -33,9 +33,7 @@ END
     git -C "$REPO" add leak.py
     git -C "$REPO" commit -q -m 'Leak'
     # Backwards and in hex: a form that nobody looks for.
-    # From here on it is in nobody's environment: the engine would have it from there.
-    KEY=$BROKER_KEY
-    unset BROKER_KEY
+    KEY=$(broker_key)
     REV=$(printf %s "$KEY" | rev | tr -d '\n' | od -An -tx1 -v | tr -d ' \n')
     export REV
 }
@@ -46,7 +44,7 @@ teardown_file()
     e2e_down
 }
 
-setup() { KEY=$(cat "$E2E/provider/key"); }
+setup() { KEY=$(broker_key); }
 teardown() { e2e_logs; }
 
 helper_pid()
