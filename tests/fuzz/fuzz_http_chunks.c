@@ -45,6 +45,27 @@ static long decode(const uint8_t *p, size_t n)
     }
 }
 
+/* Piece by piece it ends where the whole did, and every piece lies within what was given. */
+static void by_pieces(const uint8_t *bytes, size_t len, long wanted, bool whole)
+{
+    struct http_chunks c = {0};
+    size_t at = 0;
+    bool done = false;
+    while (at < len && !done) {
+        struct http_span data;
+        long used = http_chunks_data(&c, bytes + at, len - at, &data, &done);
+        if (used < 0) {
+            MUST(wanted < 0 && !done);
+            return;
+        }
+        const uint8_t *p = (const uint8_t *)data.p;
+        MUST(used > 0 && (size_t)used <= len - at);
+        MUST(p >= bytes + at && data.n <= (size_t)used && p + data.n <= bytes + at + used);
+        at += (size_t)used;
+    }
+    MUST(wanted >= 0 && done == whole && at == (size_t)wanted);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
     struct http_chunks whole = {0}, cut = {0};
@@ -60,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     MUST((a < 0 || b < 0) == (n < 0) && cut_done == done);
     MUST(n < 0 || a + b == n);
 
+    by_pieces(bytes, len, n, done);
     long judged = decode(bytes, len);
     MUST((judged < 0) == (n < 0));
     MUST(judged <= 0 ? !done : done && judged == n);
