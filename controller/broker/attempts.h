@@ -17,6 +17,7 @@ struct live_attempt {
     struct ledger_attempt a;
     unsigned doors;     /* connections open now */
     unsigned strangers; /* requests with a wrong token so far */
+    bool stop_told;     /* by this process */
     struct repeats asked, answered;
     char git_tip
         [65]; /* where its branch stands at the forge, as it found or left it; "": not known */

@@ -600,6 +600,8 @@ static void *on_begin(struct request *rq, const struct http_head *h)
     if (!no)
         return c;
     refuse(c, 400, no);
+    if (c->live->a.stopped[0])
+        process_stop(c->p, c->live->a.attempt, c->live->a.stopped);
     on_done(c, false);
     return NULL;
 }

@@ -59,11 +59,14 @@ void process_stop(struct process *p, const char *attempt, const char *reason)
 {
     struct live_attempt *l;
     struct err err = ERR_INIT;
-    if (attempts_get(p, attempt, &l, &err) < 0 || l->a.stopped[0])
+    if (attempts_get(p, attempt, &l, &err) < 0 || l->stop_told)
         return;
-    snprintf(l->a.stopped, sizeof l->a.stopped, "%s", reason);
-    if (ledger_stop(p->ledger, attempt, l->a.stopped, &err) < 0)
-        diag(DIAG_ERROR, "broker: %s", err.msg);
+    l->stop_told = true;
+    if (!l->a.stopped[0]) { /* else an earlier process stopped it, whose word may have been lost */
+        snprintf(l->a.stopped, sizeof l->a.stopped, "%s", reason);
+        if (ledger_stop(p->ledger, attempt, l->a.stopped, &err) < 0)
+            diag(DIAG_ERROR, "broker: %s", err.msg);
+    }
     tell(p, BROKER_STOP, attempt, l->a.stopped);
 }
 

@@ -203,8 +203,8 @@ static uint64_t reserve(bool stream)
     return 2 * asked.input_bound + asked.output_cap; /* a cache written costs twice the input */
 }
 
-/* Everything that the engine was told so far holds `words`? */
-static bool told(struct rig *r, const char *words)
+/* How often `words` stand in all that the engine was told so far. */
+static int told(struct rig *r, const char *words)
 {
     static char all[1 << 20];
     static size_t n;
@@ -212,7 +212,11 @@ static bool told(struct rig *r, const char *words)
     uv_run(&r->p->loop, UV_RUN_NOWAIT);
     for (ssize_t some; (some = recv(r->engine, all + n, sizeof all - n, MSG_DONTWAIT)) > 0;)
         n += (size_t)some;
-    return memmem(all, n, words, strlen(words)) != NULL;
+    int times = 0;
+    for (const char *at = all; (at = memmem(at, n - (size_t)(at - all), words, strlen(words)));
+         at++)
+        times++;
+    return times;
 }
 
 static void good(void **state)
@@ -312,6 +316,12 @@ static void budget_ends_it(void **state)
     assert_non_null(strstr(r->answer, "budget: $"));
     assert_int_equal(atomic_load(&r->provider.seen->requests), before);
     assert_int_equal(sum(r).refused, 2);
+    /* A process that comes after says it once more: the word may have been lost with the one before. */
+    int times = told(r, "\"text\":\"budget: $");
+    attempts_free(r->p);
+    assert_int_equal(call(r, TOKEN, 5, true), 400);
+    assert_int_equal(call(r, TOKEN, 6, true), 400);
+    assert_int_equal(told(r, "\"text\":\"budget: $"), times + 1);
 }
 
 static void loops(void **state)
