@@ -58,6 +58,21 @@ static int hand_over(int fd, struct err *err)
     return err_errno(err, ERR_FAIL, "cannot hand the session to serve");
 }
 
+/* Serve's word. False: it has closed its end. */
+static bool let_go(int fd)
+{
+    char byte;
+    ssize_t n = recv(fd, &byte, 1, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return true;
+    if (n != 1 || byte != *ATTACH_LET_GO)
+        return false;
+    /* serve closed it, too: whoever reads it sees the end. sshd tells of that when no stderr is open. */
+    close(1);
+    close(2);
+    return true;
+}
+
 /* Until serve closes its end, or whoever reads our output is gone: then we go, and serve sees it. */
 static void wait_for_end(int fd)
 {
@@ -66,8 +81,13 @@ static void wait_for_end(int fd)
         int n = poll(p, 2, -1);
         if (n < 0 && errno != EINTR)
             return;
-        if (n > 0 && (p[0].revents || p[1].revents & (POLLHUP | POLLERR | POLLNVAL)))
+        if (n > 0 && p[1].fd >= 0 && p[1].revents & (POLLHUP | POLLERR | POLLNVAL))
             return;
+        if (n > 0 && p[0].revents) {
+            if (!let_go(fd))
+                return;
+            p[1].fd = -1;
+        }
     }
 }
 

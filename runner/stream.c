@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/file.h"
+#include "runner/attach.h"
 #include "runner/text.h"
 
 #define STREAM_READS    4  /* chunks taken a turn: nobody starves the others */
@@ -63,7 +64,8 @@ void stream_close(struct stream *s)
     uv_close((uv_handle_t *)&s->deadline, on_closed);
     if (s->polling) {
         uv_close((uv_handle_t *)&s->rd, on_closed);
-        uv_close((uv_handle_t *)&s->wr, on_closed);
+        if (!s->shut)
+            uv_close((uv_handle_t *)&s->wr, on_closed);
     }
     /* attach still holds the same socket: without the shutdown its peer would see the end only when
      * attach has ended too. On a pipe this fails, and closing is enough. */
@@ -116,12 +118,15 @@ ssize_t stream_write(struct stream *s, const void *bytes, size_t n)
     return s->closed || s->wfd < 0 ? -1 : write_fd(s, bytes, n);
 }
 
-/* Two pipes have no half that could be shut while attach holds them, too: then the end of the whole is
- * what the peer sees. */
+/* A socket has two halves. A pipe (sshd gives two) has not: there both we and attach let go of it. */
 void stream_shut(struct stream *s)
 {
-    if (s->wfd >= 0)
-        (void)shutdown(s->wfd, SHUT_WR);
+    if (s->closed || s->wfd < 0 || shutdown(s->wfd, SHUT_WR) == 0)
+        return;
+    (void)send(s->attach_fd, ATTACH_LET_GO, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    s->shut = true;
+    uv_close((uv_handle_t *)&s->wr, on_closed);
+    fd_close(&s->wfd);
 }
 
 enum stream_more stream_sendfile(struct stream *s, int fd, uint64_t *offset, uint64_t n)
@@ -180,10 +185,10 @@ static void on_writable(uv_poll_t *p, int status, int events)
 
 void stream_pump(struct stream *s)
 {
-    if (s->closed || !s->polling)
+    if (s->closed || !s->polling || s->shut)
         return;
     enum stream_more m = write_some(s);
-    if (s->closed)
+    if (s->closed || s->shut)
         return;
     if (m == STREAM_END)
         stream_close(s);

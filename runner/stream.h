@@ -90,7 +90,7 @@ struct stream {
     size_t held; /* this one's part of stream_owner::held */
     int attach_fd, rfd, wfd;
     unsigned handles; /* initialised, not yet closed */
-    bool polling, writing, eof, flushing, closed, hung, held_back;
+    bool polling, writing, eof, flushing, closed, hung, held_back, shut;
     uv_poll_t attach, rd, wr;
     uv_timer_t deadline;
     struct buf in, out;

@@ -43,6 +43,11 @@ calls_made()
         for i in \$(seq 20); do grep -q \"heard say-\$i\\\"\" out.\$i || { cat out.\$i; exit 1; }; done"
 }
 
+@test "connections that a job has closed are gone, so there is no end of new ones" {
+    exits 0 task --provider echo --budget 1 --calls 100 -- sh -c "$CALL
+        for i in \$(seq 40); do call say-\$i | grep -q \"heard say-\$i\\\"\" || exit 1; done"
+}
+
 @test "over its number of calls it ends as refused, and what it did can be reviewed" {
     local before id
     before=$(calls_made)

@@ -162,6 +162,23 @@ static void peer_pack(const struct msg_hello *hello, struct buf *in)
         peer_say(&m);
 }
 
+/* A first attempt: answers when it has heard all; another: says its all first, and hears to the end. */
+static void peer_call(const struct msg_hello *hello, struct buf *in)
+{
+    char bytes[256];
+    ssize_t n;
+    bool first = strstr(hello->attempt, ".1") == NULL;
+    if (first) {
+        (void)!write(1, "first", 5);
+        close(1);
+        close(2); /* sshd tells of the end when both are closed */
+    }
+    while ((n = read(0, bytes, sizeof bytes)) > 0)
+        buf_add(in, bytes, (size_t)n);
+    if (!first && in->len == 3 && memcmp(in->data, "ask", 3) == 0)
+        (void)!write(1, "answer", 6);
+}
+
 static int peer_main(const char *mode)
 {
     struct buf in;
@@ -198,6 +215,8 @@ static int peer_main(const char *mode)
         fprintf(stderr, "creel-runner: no such stream\n");
     else if (hello.channel == CHANNEL_PACK)
         peer_pack(&hello, &in);
+    else if (hello.channel == CHANNEL_CALL)
+        peer_call(&hello, &in);
     else
         peer_log(mode, &hello);
     msg_done(&m);

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <poll.h>
 
+#include "runner/attach.h"
 #include "runner/call_internal.h"
 
 #define TURNS 4000
@@ -170,6 +171,49 @@ static void ends_are_passed_each_for_itself(void **state)
     until(f, calls_of(f)->nopen == 0);
     close(c);
     end_close(&s);
+}
+
+/* sshd gives two pipes: where half of a socket would be shut, attach is told to let go of its end. */
+static void the_end_of_what_is_said_over_pipes(void **state)
+{
+    struct fixture *f = spending(state, 8);
+    struct msg hello = {.type = MSG_HELLO};
+    int at[2], in[2], out[2];
+    char said[8];
+    struct buf b;
+    run_with_calls(f);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, at), 0);
+    assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    assert_int_equal(stream_new(&f->sv.streams, at[1], NULL), 0);
+    assert_int_equal(fdpass_send(at[0], "a", 1, (int[]){in[0], out[1]}, 2, NULL), 0);
+    close(in[0]);
+    hello.u.hello.version = PROTO_VERSION;
+    hello.u.hello.channel = CHANNEL_CALL;
+    snprintf(hello.u.hello.program, sizeof hello.u.hello.program, "test");
+    memcpy(hello.u.hello.attempt, f->task.attempt, sizeof hello.u.hello.attempt);
+    buf_init(&b, 4096);
+    assert_int_equal(msg_put(&b, &hello, NULL), 0);
+    assert_int_equal(write_all(in[1], b.data, b.len), 0);
+    buf_done(&b);
+    fcntl(out[0], F_SETFL, O_NONBLOCK);
+    turn(f);
+    int c = knock(f);
+    say_text(f, c, "ask");
+    shutdown(c, SHUT_WR);
+    hear_text(f, out[0], "ask");
+    until(f, recv(at[0], said, sizeof said, MSG_DONTWAIT) == 1);
+    assert_int_equal(said[0], *ATTACH_LET_GO);
+    close(out[1]); /* attach's end */
+    hear_end(f, out[0], true);
+    assert_int_equal(write_all(in[1], "answer", 6), 0);
+    close(in[1]);
+    hear_text(f, c, "answer");
+    hear_end(f, c, true);
+    until(f, calls_of(f)->nopen == 0);
+    close(c);
+    close(out[0]);
+    close(at[0]);
 }
 
 static void those_who_wait_are_served_in_their_order(void **state)
@@ -366,6 +410,7 @@ int main(int argc, char **argv)
         T(without_a_policy_there_is_no_broker),
         T(a_channel_ahead_of_need),
         T(ends_are_passed_each_for_itself),
+        T(the_end_of_what_is_said_over_pipes),
         T(those_who_wait_are_served_in_their_order),
         T(a_controller_that_comes_back_is_asked_again),
         T(who_waits_too_long_is_told_so),

@@ -316,7 +316,7 @@ struct flow {
     struct host_stream *st;
     uint64_t got, wanted, sent;
     size_t take; /* how much the next data call takes; SIZE_MAX: all */
-    int ended, held_back;
+    int ended, eofs, held_back;
     struct err why;
     bool good;
     struct buf reply;
@@ -433,6 +433,44 @@ static void test_pack(void **state)
     assert_int_equal(frame_get(f.reply.data, f.reply.len, &frame, &used, &err), 1);
     assert_int_equal(frame.type, MSG_PACK_OK);
     buf_done(&f.reply);
+    stop(r);
+}
+
+static void flow_eof(void *arg)
+{
+    struct flow *f = arg;
+    f->eofs++;
+    uv_stop(&f->r->loop);
+}
+
+/* Of a call each side's end is told by itself, and the stream goes on until both have said all. */
+static void test_call(void **state)
+{
+    static const struct stream_callbacks call_flow = {reply_data, flow_feed, flow_end, flow_eof};
+    struct rig *r = *state;
+    struct err err = ERR_INIT;
+    struct msg_hello hello = {.version = PROTO_VERSION, .channel = CHANNEL_CALL};
+    snprintf(hello.program, sizeof hello.program, "test");
+    ready_at(r, "good", r->ssh.port);
+    for (int first = 0; first < 2; first++) {
+        struct flow f = {.r = r};
+        buf_init(&f.reply, 4096);
+        snprintf(hello.attempt, sizeof hello.attempt, "01hzzzzzzzzzzzzzzzzzzzzzzz.%d", first + 1);
+        assert_int_equal(host_stream_open(r->h, &hello, &call_flow, &f, &f.st, &err), 0);
+        if (first) { /* the peer's end comes before ours */
+            until(r, &f.eofs, 1);
+            assert_int_equal(f.ended, 0);
+            assert_string_equal(buf_str(&f.reply), "first");
+            host_stream_eof(f.st);
+        } else {
+            assert_int_equal(host_stream_write(f.st, "ask", 3), 3);
+            host_stream_eof(f.st);
+        }
+        until(r, &f.ended, 1);
+        assert_int_equal(f.why.code, 0);
+        assert_string_equal(buf_str(&f.reply), first ? "first" : "answer");
+        buf_done(&f.reply);
+    }
     stop(r);
 }
 
@@ -803,6 +841,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_not_an_ssh_server),
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_pack),
+        cmocka_unit_test(test_call),
         cmocka_unit_test(test_hold_back),
         cmocka_unit_test(test_window_ignored),
         cmocka_unit_test(test_more_streams_than_channels),
