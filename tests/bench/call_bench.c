@@ -38,20 +38,24 @@
 #define NEXT                                                                            \
     "data: "                                                                            \
     "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\"," \
-    "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"answer \"},\"finish_reason\":null}]}\n\n"
+    "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"answer 00000000 "               \
+    "\"},\"finish_reason\":null}]}\n\n"
 #define LAST                                                                            \
     "data: "                                                                            \
     "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\"," \
     "\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
+#define MARK "answer "
 #define USAGE                                                                                      \
     "data: "                                                                                       \
     "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\","            \
     "\"choices\":[],\"usage\":{\"prompt_tokens\":1000,\"completion_tokens\":100,\"total_tokens\":" \
     "1100}}\n\ndata: [DONE]\n\n"
-#define WHOLE                                                                                      \
-    "{\"id\":\"c\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\",\"choices\":[{"    \
-    "\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"The answer is "                 \
-    "42.\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1000,\"completion_tokens\":" \
+#define WHOLE                                                                                   \
+    "{\"id\":\"c\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\",\"choices\":[{" \
+    "\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"The answer is "              \
+    "42. "                                                                                      \
+    "00000000\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1000,\"completion_"  \
+    "tokens\":"                                                                                 \
     "100,\"total_tokens\":1100}}"
 
 struct conn {
@@ -154,7 +158,21 @@ static const struct buf *answer_to(const struct answers *a, const char *key, con
     return memmem(body, nbody, "\"stream\":true", 13) ? &a->stream : &a->whole;
 }
 
-static bool provide(const struct answers *a, const char *key, struct conn *c)
+/* Each answer in words of its own: the broker stops who gets the same again and again. */
+static void number(const struct buf *b, unsigned n)
+{
+    uint8_t *at = b->len ? memmem(b->data, b->len, MARK, 7) : NULL;
+    char digits[9];
+
+    if (!at)
+        return;
+    at += strcspn((const char *)at, "0123456789");
+    at += memcmp(at, "42. ", 4) == 0 ? 4 : 0;
+    snprintf(digits, sizeof digits, "%08u", n % 100000000);
+    memcpy(at, digits, 8);
+}
+
+static bool provide(const struct answers *a, const char *key, struct conn *c, unsigned *served)
 {
     ssize_t got = read(c->fd, c->in + c->n, ROOM - c->n);
     const char *body;
@@ -166,6 +184,7 @@ static bool provide(const struct answers *a, const char *key, struct conn *c)
     while ((end = message_end(c->in, c->n, &body)) > 0) {
         const struct buf *b = answer_to(a, key, c, body, end);
 
+        number(b, ++*served);
         if (write_all(c->fd, b->data, b->len) < 0)
             return false;
         memmove(c->in, c->in + end, c->n - end);
@@ -194,6 +213,8 @@ static int provider(const char *key)
     int port, fd = listen_any(&port), ep = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event ev = {.events = EPOLLIN}, got[64];
 
+    unsigned served = 0;
+
     answers_make(&a);
     epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev);
     printf("port %d\n", port);
@@ -206,7 +227,7 @@ static int provider(const char *key)
 
             if (!c) {
                 conn_add(ep, accept4(fd, NULL, NULL, SOCK_CLOEXEC));
-            } else if (!provide(&a, key, c)) {
+            } else if (!provide(&a, key, c, &served)) {
                 close(c->fd);
                 free(c);
             }

@@ -3,7 +3,7 @@
 load ../lib/e2e
 load ../lib/broker
 
-KINDS='ok e429 e500 e401 e400 silent cut nousage zero over text minus endless huge lump gate slow redirect compressed twohead hang'
+KINDS='ok vary e429 e500 e401 e400 silent cut nousage zero over text minus endless huge lump gate slow redirect compressed twohead hang'
 
 setup_file()
 {
@@ -93,6 +93,21 @@ enough_on_disk()
     [ "$(spend_of "$id" '.calls[0] | "\(.end) \(.charged_micros)"')" = 'over 13500000' ]
 }
 
+@test "answers without end, of 1 GiB, of one event, compressed, with two heads, from elsewhere: bounded and paid for" {
+    exits 0 task --provider faulty --budget 100 --limit wall=5m -- sh -c '
+        for kind in huge redirect compressed twohead; do echo "$kind $(python3 ask.py responses $kind --bytes 4000)"; done
+        echo "lump $(python3 ask.py responses lump --bytes 4000 --stream)"'
+    id=$(newest)
+    not says 'The answer is 42.'
+    for kind in lump compressed twohead; do
+        [[ "$(charged $kind)" == whole*reserve ]] || { charged $kind; return 1; }
+    done
+    [ "$(faulty_calls)" -eq 5 ]
+    exits 0 task --provider faulty --budget 100 --limit wall=5m -- python3 ask.py responses endless --bytes 4000 --stream
+    id=$(newest)
+    [ "$(charged endless)" = 'whole 200 reserve' ]
+}
+
 @test "a provider that never answers: the task's own end ends the call, and it is paid for" {
     exits 3 task --provider faulty --budget 100 --limit wall=4s -- python3 ask.py responses hang --bytes 4000
     id=$(newest)
@@ -121,3 +136,32 @@ enough_on_disk()
     enough_on_disk "$id"
 }
 
+# kill -9, both processes, and gone.
+controller_kill()
+{
+    local engine broker
+    engine=$(engine_pid)
+    broker=$(broker_pid)
+    kill -9 "$engine" $broker 2>/dev/null || true
+    throwaway_wait 10 throwaway_gone "$engine"
+    [ -z "$broker" ] || throwaway_wait 10 throwaway_gone "$broker"
+}
+
+@test "the controller killed -9 at any moment: what is on disk is no less than what the provider saw" {
+    id=$(detached --provider faulty --budget 1000 --calls 400 --limit wall=4m -- \
+        python3 ask.py responses vary --bytes 4000 --stream --times 30 --retry 20)
+    asked() { [ "$(faulty_calls vary)" -ge $1 ]; }
+    for round in 1 2 3; do
+        throwaway_wait 60 asked $((round * 7))
+        sleep "0.0$((RANDOM % 10))"
+        controller_kill
+        enough_on_disk "$id" vary
+        creel serve --idle-exit 5 </dev/null >>"$E2E/serve.log" 2>&1 3>&- &
+    done
+    wait_state "$id" succeeded failed refused
+    enough_on_disk "$id" vary
+    # Nothing hangs over: what a dead process held is charged.
+    [ "$(spend_of "$id" .sum.held_micros)" -eq 0 ]
+    # And calls went on after the last of it.
+    [ "$(creel logs --raw "$id" | grep -c '^200 The answer is 42')" -ge 20 ]
+}

@@ -117,7 +117,8 @@ broker_down()
 # The broker process of this test's engine.
 broker_pid()
 {
-    pgrep -P "$(engine_pid)" -f ' broker ' | head -n 1
+    # The older one: the other is its helper, or of an earlier engine that is about to go.
+    pgrep -o -P "$(engine_pid)" -f ' broker '
 }
 
 # spend_of ID FILTER : what jq makes of `creel show ID --spend --json`.

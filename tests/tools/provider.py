@@ -9,6 +9,7 @@ Listens on a free port of 127.0.0.1, which it writes to DIR/port. Answers POST /
 the first byte of an answer, so what it counts is what a provider would have charged for.
 
   ok         answers with usage 1000 in, 100 out
+  vary       the same, each time in other words
   e429 e500 e401 e400   that status, with an error body
   hang       reads the request and never answers
   silent     sends a head and no byte of a body
@@ -29,6 +30,7 @@ the first byte of an answer, so what it counts is what a provider would have cha
 """
 import argparse
 import gzip
+import itertools
 import json
 import os
 import socket
@@ -40,6 +42,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 TEXT = ["The ", "answer ", "is ", "42."]
 IN, OUT = 1000, 100
 LOCK = threading.Lock()
+SEEN = itertools.count(1)
 
 
 def counts(kind):
@@ -240,6 +243,8 @@ class Handler(BaseHTTPRequestHandler):
         if stream:
             return self.stream(dialect, kind)
         data = json.dumps(dialect.whole(kind, counts(kind))).encode()
+        if kind == "vary":
+            data = data.replace(b"is 42.", b"is 42. %d" % next(SEEN))
         if kind == "cut":
             self.head(200, "application/json", len(data))
             self.wfile.write(data[:len(data) // 2])
@@ -271,7 +276,7 @@ class Handler(BaseHTTPRequestHandler):
             for _ in range(64):
                 self.chunk(b"x" * (1 << 20))
         while kind == "endless":
-            self.chunk(event(*dialect.delta("more " * 2000)))
+            self.chunk(event(*dialect.delta("more " * 40000)))
         for i, text in enumerate(TEXT):
             if i == len(TEXT) // 2 and kind == "cut":
                 return self.reset()
@@ -279,6 +284,8 @@ class Handler(BaseHTTPRequestHandler):
                 while not os.path.exists(os.path.join(self.server.options.dir, "open")):
                     time.sleep(0.02)
             self.send(kind, event(*dialect.delta(text)))
+        if kind == "vary":
+            self.send(kind, event(*dialect.delta(" %d" % next(SEEN))))
         for one in dialect.end(kind, counts(kind)):
             self.send(kind, event(*one))
         self.chunk(b"")
