@@ -96,6 +96,9 @@ def medians(ways, calls, in_flight, *stream):
     got = {way.name: [] for way in ways}
     for _ in range(ROUNDS):
         for way in ways:
+            # Version 1.15.2 on node 20 answers a stream of this provider with 500 ("TypeError: immutable").
+            if way.name == "gateway" and stream:
+                continue
             # A task has 8 calls in flight.
             if isinstance(way, Jail) and in_flight > 8:
                 continue
@@ -118,7 +121,7 @@ def main():
 
     gateway = None
     if PORTKEY:
-        env = dict(os.environ, PORT="0", NODE_ENV="production", TRUSTED_CUSTOM_HOSTS="127.0.0.1")
+        env = dict(os.environ, TRUSTED_CUSTOM_HOSTS="127.0.0.1")
         gport = int(os.environ["BENCH_PORTKEY_PORT"])
         gateway = subprocess.Popen(["node", PORTKEY, "--port=%d" % gport, "--headless"], stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL, env=env)
@@ -177,7 +180,7 @@ def measure(ways, running):
         rows.append(("calls a second, %d in flight" % n, "/s", {k: v[0] for k, v in got.items()}))
     # What the wire and SSH take of a call from a jail, beside the broker's own part.
     p, broker = door(running)
-    rows.append(("memory of an open stream", "KiB", {way.name: way.memory() for way in ways[1:] + [broker]}))
+    rows.append(("memory of an open stream", "KiB", {broker.name: broker.memory()}))
     p.kill()
     p.wait()
     table(rows, shown)
