@@ -56,6 +56,7 @@ void attempts_end(struct process *p, const char *attempt)
 {
     struct err err = ERR_INIT;
     doors_end(p, attempt);
+    git_calls_end(p, attempt);
     for (struct live_attempt **at = &p->attempts; *at; at = &(*at)->next) {
         if (strcmp((*at)->a.attempt, attempt) != 0)
             continue;
@@ -68,6 +69,7 @@ void attempts_end(struct process *p, const char *attempt)
 
 void attempts_free(struct process *p)
 {
+    git_calls_end(p, NULL);
     while (p->attempts)
         forget(&p->attempts);
 }

@@ -21,7 +21,6 @@ struct live_attempt {
     struct repeats asked, answered;
     char git_tip
         [65]; /* where its branch stands at the forge, as it found or left it; "": not known */
-    char git_sent[65];  /* what its last push that was passed on said */
     unsigned git_notes; /* lines about git in its log so far */
 };
 

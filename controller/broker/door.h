@@ -30,6 +30,8 @@ struct service {
 
 extern const struct service model_service; /* model_call.c */
 extern const struct service git_service;   /* git_call.c: paths below /git/ */
+/* Lets go of an attempt's pushes (NULL: of all) that are heard to their end though their clients went. */
+void git_calls_end(struct process *p, const char *attempt);
 
 /* Takes the descriptor (a stream socket), also on failure. */
 int door_open(struct process *p, const char *attempt, int fd, struct err *err);

@@ -16,8 +16,9 @@
  *
  * A refusal is said in git's own words: an ERR line in place of the list of refs, a report-status with "ng"
  * for each ref of a push. Whether a push rewinds the branch cannot be seen without its objects; what is seen
- * is where the branch stands: only what this attempt found there or pushed itself is moved, so that nobody
- * else's later work on the branch is lost. */
+ * is where the branch stands: only what this attempt found there or, by the forge's own word, pushed itself
+ * is moved, so that nobody else's later work on the branch is lost. A push is heard to its end for that also
+ * when its client has gone. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +54,8 @@ static const struct {
 };
 
 struct git_call {
-    struct request *rq;
+    struct request *rq;    /* NULL: its client has gone */
+    struct git_call *next; /* process::unheard */
     struct process *p;
     struct live_attempt *live;
     enum git_kind kind;
@@ -237,6 +239,10 @@ static void on_head(void *arg, int status, const struct strv *headers)
     char *lines[] = {type, (char[]){"cache-control: no-cache"}, NULL};
 
     c->headed = true;
+    if (!c->rq) {
+        c->passing = status == 200 && answer_right(c, headers);
+        return;
+    }
     if (status != 200 || !answer_right(c, headers)) {
         reply_refused(c->rq, c->kind, status_words(status));
         note(c, "the forge's answer was not passed on", status_words(status));
@@ -259,20 +265,20 @@ static bool on_data(void *arg, const void *bytes, size_t n)
         git_tips_feed(&c->tips, bytes, n);
     if (c->kind == GIT_PUSH && c->report.max - c->report.len >= n)
         buf_add(&c->report, bytes, n);
-    c->full = !request_write(c->rq, bytes, n);
+    if (c->rq)
+        c->full = !request_write(c->rq, bytes, n);
     return true;
 }
 
-/* What this attempt found, or left, on its branch. A push whose end was not heard is known by where the
- * branch stands next time. */
+/* What this attempt found, or left, on its branch. What it merely tried to push tells nothing: it can name a
+ * commit that somebody else pushed. */
 static void learn_tip(struct git_call *c)
 {
     struct live_attempt *live = c->live;
     const struct git_command *done = c->push ? &c->push->commands[0] : NULL;
     char tip[GIT_OID_SIZE];
 
-    if (c->kind == GIT_REFS_PUSH && git_tips_end(&c->tips, tip) &&
-        (!live->git_tip[0] || strcmp(tip, live->git_sent) == 0))
+    if (c->kind == GIT_REFS_PUSH && !live->git_tip[0] && git_tips_end(&c->tips, tip))
         memcpy(live->git_tip, tip, sizeof(tip));
     if (c->kind == GIT_PUSH && c->push->n == 1 &&
         git_push_taken(c->report.data, c->report.len, c->push, done->ref)) {
@@ -281,12 +287,36 @@ static void learn_tip(struct git_call *c)
     }
 }
 
+static void git_call_free(struct git_call *c)
+{
+    c->p->buffered -= c->counted;
+    buf_done(&c->body);
+    buf_done(&c->report);
+    git_tips_done(&c->tips);
+    free(c->push);
+    free(c);
+}
+
+static void unheard_end(struct git_call *c)
+{
+    struct git_call **at = &c->p->unheard;
+
+    while (*at != c)
+        at = &(*at)->next;
+    *at = c->next;
+    git_call_free(c);
+}
+
 static void on_end(void *arg, bool sent, const struct err *err)
 {
     struct git_call *c = arg;
 
     c->x = NULL;
-    if (err && !c->headed) {
+    if (!c->rq) {
+        if (c->passing)
+            learn_tip(c);
+        unheard_end(c);
+    } else if (err && !c->headed) {
         reply_refused(c->rq, c->kind, "the forge cannot be reached, or does not answer");
         note(c, "the forge cannot be reached", err->msg);
     } else if (err) {
@@ -538,13 +568,6 @@ static bool on_body(void *state, const void *bytes, size_t n)
     return true;
 }
 
-static void send_push(struct git_call *c)
-{
-    if (c->push->n == 1)
-        memcpy(c->live->git_sent, c->push->commands[0].new, sizeof(c->live->git_sent));
-    go(c);
-}
-
 /* A flush alone is git asking whether it will be let in before it says more. */
 static void end_of_push(struct git_call *c)
 {
@@ -555,7 +578,7 @@ static void end_of_push(struct git_call *c)
     if (c->commands < 0)
         reply_push_refused(c);
     else
-        send_push(c);
+        go(c);
 }
 
 static void on_body_end(void *state)
@@ -583,14 +606,29 @@ static void on_done(void *state, bool gone)
 
     if (c->wants_secret)
         secrets_forget(c->p->secrets, c);
+    if (c->x && c->kind == GIT_PUSH && (c->passing || !c->headed)) {
+        c->rq = NULL;
+        c->full = false;
+        c->next = c->p->unheard;
+        c->p->unheard = c;
+        http_resume(c->x);
+        return;
+    }
     if (c->x)
         http_cancel(c->x);
-    c->p->buffered -= c->counted;
-    buf_done(&c->body);
-    buf_done(&c->report);
-    git_tips_done(&c->tips);
-    free(c->push);
-    free(c);
+    git_call_free(c);
+}
+
+void git_calls_end(struct process *p, const char *attempt)
+{
+    for (struct git_call *c = p->unheard, *next; c; c = next) {
+        next = c->next;
+        if (attempt && strcmp(c->live->a.attempt, attempt) != 0)
+            continue;
+        if (c->x)
+            http_cancel(c->x);
+        unheard_end(c);
+    }
 }
 
 const struct service git_service = {on_begin, on_body, on_body_end, on_writable, on_done};

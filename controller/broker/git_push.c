@@ -102,22 +102,29 @@ static const char *parse_command(const uint8_t *p, size_t n, struct git_command 
     return NULL;
 }
 
+static bool word_is(const uint8_t *p, size_t n, const char *name)
+{
+    return n == strlen(name) && memcmp(p, name, n) == 0;
+}
+
+/* As git reads them: any white space parts two, and "name=value" has the name, too. */
 static void parse_capabilities(const uint8_t *p, size_t n, struct git_push *out)
 {
-    while (n > 0) {
-        const uint8_t *space = memchr(p, ' ', n);
-        size_t word = space ? (size_t)(space - p) : n;
+    for (size_t i = 0; i < n;) {
+        size_t from = i, name;
 
-        if ((word == 13 && memcmp(p, "report-status", 13) == 0) ||
-            (word == 16 && memcmp(p, "report-status-v2", 16) == 0))
+        while (i < n && p[i] && !strchr(" \t\n\r", p[i]))
+            i++;
+        for (name = from; name < i && p[name] != '=';)
+            name++;
+        name -= from;
+        if (word_is(p + from, name, "report-status") || word_is(p + from, name, "report-status-v2"))
             out->report = true;
-        if (word == 13 && memcmp(p, "side-band-64k", 13) == 0)
+        if (word_is(p + from, name, "side-band-64k"))
             out->side_band = true;
-        if (word == 12 && memcmp(p, "push-options", 12) == 0)
+        if (word_is(p + from, name, "push-options"))
             out->options = true;
-        word += space != NULL;
-        p += word;
-        n -= word;
+        i++;
     }
 }
 
@@ -203,6 +210,8 @@ int git_push_judge(const struct git_push *push, const char *branch, const char *
     if (git_oid_none(tip) ? !git_oid_none(c->old) : strcmp(tip, c->old) != 0)
         return err_set(err, ERR_REFUSED,
                        "the branch does not stand where this task left it: somebody else pushed");
+    if (!push->report) /* what became of the branch would not be known */
+        return err_set(err, ERR_REFUSED, "a push must ask for a report-status");
     return 0;
 }
 

@@ -30,6 +30,7 @@ struct process {
     struct door *doors;            /* list */
     struct live_attempt *attempts; /* list */
     struct model_call *waiting;    /* calls whose hold is not durable yet */
+    struct git_call *unheard;      /* pushes whose client went before the forge had answered */
     struct books *books;
     struct forge_queue *forge;
     struct needles *needles;

@@ -218,6 +218,74 @@ raw()
     [ "$(forge_ref "$BRANCH")" = "$theirs" ]
 }
 
+# push_raw OLD NEW CAPABILITIES : a push's commands as no git would say them, with a pack of nothing.
+push_raw()
+{
+    printf '%04x%s %s refs/heads/%s\0%b0000' $((98 + ${#BRANCH} + $(printf %b "$3" | wc -c))) "$1" "$2" "$BRANCH" "$3" >push
+    case $3 in *push-options*) printf '0018merge_request.create0000' >>push ;; esac
+    git -C work pack-objects -q --stdout </dev/null >>push
+    raw -X POST -H 'content-type: application/x-git-receive-pack-request' --data-binary @push \
+        "http://127.0.0.1:$DOOR_PORT/git/own/greet.git/git-receive-pack"
+}
+
+@test "a commit of somebody else's that a push merely names does not become the task's own" {
+    door push
+    exits 0 git clone -q "$URL" work
+    commit one
+    exits 0 git -C work push -q origin "HEAD:$BRANCH"
+    mine=$(forge_ref "$BRANCH")
+    git clone -q -b "$BRANCH" "$E2E/repos/own/greet.git" theirs
+    git -C theirs commit -q --allow-empty -m theirs
+    git -C theirs push -q origin "HEAD:$BRANCH"
+    theirs=$(forge_ref "$BRANCH")
+    [ "$(push_raw "$mine" "$theirs" ' report-status')" = 200 ] # said to the forge, which does not do it
+    grep -aq "ng refs/heads/$BRANCH" body
+    [ "$(push_raw "$mine" "$theirs" ' agent=x')" = 403 ]
+    grep -q 'must ask for a report-status' body
+    commit two
+    exits 1 git -C work push --force origin "HEAD:$BRANCH"
+    says 'somebody else pushed'
+    [ "$(forge_ref "$BRANCH")" = "$theirs" ]
+}
+
+@test "push options come to the forge in no spelling of theirs" {
+    door push
+    git --git-dir="$E2E/repos/own/greet.git" config receive.advertisePushOptions true
+    printf '#!/bin/sh\nenv | grep ^GIT_PUSH_OPTION >>"%s"\nexit 0\n' "$BATS_TEST_TMPDIR/options" \
+        >"$E2E/repos/own/greet.git/hooks/pre-receive"
+    chmod +x "$E2E/repos/own/greet.git/hooks/pre-receive"
+    exits 0 git clone -q "$URL" work
+    exits 0 git -C work push -q origin "HEAD:$BRANCH"
+    commit one
+    exits 1 git -C work push -o merge_request.create origin "HEAD:$BRANCH"
+    tip=$(forge_ref "$BRANCH")
+    for caps in ' report-status push-options' ' report-status\tpush-options' ' report-status push-options=1' \
+        ' report-status push-options\n'; do
+        [ "$(push_raw "$tip" "$tip" "$caps")" = 200 ]
+        grep -aq 'ng .*push options are not passed on' body
+    done
+    ! grep -q GIT_PUSH_OPTION_0 options
+}
+
+@test "a push whose client goes away is heard to its end" {
+    door push
+    printf '#!/bin/sh\ntouch "%s/asked"; while [ ! -e "%s/go" ]; do sleep 0.1; done\n' "$BATS_TEST_TMPDIR" \
+        "$BATS_TEST_TMPDIR" >"$E2E/repos/own/greet.git/hooks/pre-receive"
+    chmod +x "$E2E/repos/own/greet.git/hooks/pre-receive"
+    exits 0 git clone -q "$URL" work
+    commit one
+    setsid git -C work push -q origin "HEAD:$BRANCH" </dev/null >/dev/null 2>&1 3>&- &
+    client=$!
+    throwaway_wait 20 test -e asked
+    kill -9 -- "-$client" || kill -9 "$client"
+    wait "$client" 2>/dev/null || true
+    touch go
+    throwaway_wait 20 grep -q "^note .* git: refs/heads/$BRANCH: $(git -C work rev-parse HEAD)" "$E2E/door.log"
+    commit two
+    exits 0 git -C work push -q origin "HEAD:$BRANCH"
+    [ "$(forge_ref "$BRANCH")" = "$(git -C work rev-parse HEAD)" ]
+}
+
 @test "other repositories, other paths, other methods are not served" {
     door push
     exits 128 git ls-remote "http://127.0.0.1:$DOOR_PORT/git/own/other.git"

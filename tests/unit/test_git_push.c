@@ -47,9 +47,10 @@ static const struct {
 } rows[] = {
     {{Z " " A " refs/heads/creel/1| report-status side-band-64k"}, Z, NULL},
     {{A " " B " refs/heads/creel/1|report-status\n"}, A, NULL},
-    {{A " " B " refs/heads/creel/1"}, A, NULL},
-    {{A " " B " refs/heads/creel/1| atomic"}, A, NULL},
-    {{L " " L " refs/heads/creel/1| object-format=sha256"}, L, NULL},
+    {{A " " B " refs/heads/creel/1| atomic report-status-v2"}, A, NULL},
+    {{L " " L " refs/heads/creel/1| object-format=sha256 report-status"}, L, NULL},
+    {{A " " B " refs/heads/creel/1"}, A, "report-status"},
+    {{A " " B " refs/heads/creel/1| atomic xreport-status"}, A, "report-status"},
     {{A " " B " refs/heads/main|x"}, A, "only branch creel/1"},
     {{A " " B " refs/heads/creel/11|x"}, A, "only branch"},
     {{A " " B " refs/heads/creel|x"}, A, "only branch"},
@@ -62,10 +63,15 @@ static const struct {
     {{A " " B " refs/heads/main|x", A " " B " refs/heads/creel/1"}, A, "only branch"},
     {{A " " B " refs/heads/creel/1|x", A " " B " refs/heads/creel/1"}, A, "one ref"},
     {{A " " B " refs/heads/creel/1|report-status push-options"}, A, "push options"},
-    {{B " " A " refs/heads/creel/1|x"}, A, "somebody else"},
-    {{Z " " A " refs/heads/creel/1|x"}, B, "somebody else"},
-    {{A " " B " refs/heads/creel/1|x"}, Z, "somebody else"},
-    {{A " " B " refs/heads/creel/1|x"}, "", "not known"},
+    {{A " " B " refs/heads/creel/1|report-status\tpush-options"}, A, "push options"},
+    {{A " " B " refs/heads/creel/1|report-status push-options=1"}, A, "push options"},
+    {{A " " B " refs/heads/creel/1|report-status push-options\n"}, A, "push options"},
+    {{A " " B " refs/heads/creel/1|report-status\r\npush-options\r"}, A, "push options"},
+    {{A " " B " refs/heads/creel/1||push-options report-status"}, A, "push options"},
+    {{B " " A " refs/heads/creel/1|report-status"}, A, "somebody else"},
+    {{Z " " A " refs/heads/creel/1|report-status"}, B, "somebody else"},
+    {{A " " B " refs/heads/creel/1|report-status"}, Z, "somebody else"},
+    {{A " " B " refs/heads/creel/1|report-status"}, "", "not known"},
 };
 
 static void which_pushes(void **state)
