@@ -139,7 +139,9 @@ int spend_plan(const struct spend_books *b, const struct spend_wish *w, struct s
         return err_set(err, ERR_USAGE,
                        "model calls need a budget: --budget USD, for the whole task");
     int rc = choose(b, w->provider, &p, err);
-    rc = rc < 0 ? rc : check_dialect(p, w->dialect, err);
+    if (rc < 0 || !p) /* without an error there is one; so much the analyser cannot see */
+        return rc;
+    rc = check_dialect(p, w->dialect, err);
     rc = rc < 0 ? rc : check_models(b, p, w->models, err);
     if (rc < 0)
         return rc;

@@ -167,8 +167,9 @@ static void values(void **state)
     gives("cmd:printf 'a value\\n'", "a value");
     gives("cmd:printf 'one\\n\\n'", "one\n"); /* the last newline only */
     gives("cmd:printf 'a\\r\\n'", "a");
-    gives("cmd:pwd", "/");                     /* not where creel happens to stand */
-    gives("cmd:echo here; sleep 5 2>/dev/null &", "here"); /* what it leaves running is not waited for */
+    gives("cmd:pwd", "/"); /* not where creel happens to stand */
+    gives("cmd:echo here; sleep 5 2>/dev/null &",
+          "here"); /* what it leaves running is not waited for */
     fails("cmd:echo canary; exit 3", "status 3");
     fails("cmd:echo canary; kill -9 $$", "signal 9");
     fails("cmd:true", "empty");
