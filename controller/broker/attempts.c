@@ -74,6 +74,19 @@ void attempts_free(struct process *p)
         forget(&p->attempts);
 }
 
+bool attempt_room(const struct process *p, const struct live_attempt *l, size_t n)
+{
+    size_t others = p->buffered - l->buffered;
+    return others < PROCESS_BUFFERED_MAX && n <= PROCESS_BUFFERED_MAX &&
+           l->buffered + n <= (PROCESS_BUFFERED_MAX - others) / 2;
+}
+
+void attempt_holds(struct process *p, struct live_attempt *l, size_t from, size_t to)
+{
+    l->buffered = l->buffered - from + to;
+    p->buffered = p->buffered - from + to;
+}
+
 uint64_t repeats_count(struct repeats *r, const uint8_t fingerprint[static 32])
 {
     bool same = r->n > 0 && memcmp(r->last, fingerprint, sizeof r->last) == 0;

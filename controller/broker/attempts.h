@@ -16,6 +16,7 @@ struct live_attempt {
     struct live_attempt *next;
     struct ledger_attempt a;
     unsigned doors;     /* connections open now */
+    size_t buffered;    /* its part of process::buffered */
     unsigned strangers; /* requests with a wrong token so far */
     bool stop_told;     /* by this process */
     struct repeats asked, answered;
@@ -32,6 +33,11 @@ bool attempt_token_is(const struct live_attempt *l, const char *token, size_t n)
 /* Over for good: its doors are closed, its token is dead. Unknown is fine. */
 void attempts_end(struct process *p, const char *attempt);
 void attempts_free(struct process *p); /* all, at the process's end */
+/* May n bytes more of, or for, this attempt's jail wait here? One attempt has at most half of what the
+ * others leave, so that none can take the room of all. */
+bool attempt_room(const struct process *p, const struct live_attempt *l, size_t n);
+/* What waits here was `from` bytes and is `to` now. */
+void attempt_holds(struct process *p, struct live_attempt *l, size_t from, size_t to);
 /* Counts one more; how often the same came in a row by now. */
 uint64_t repeats_count(struct repeats *r, const uint8_t fingerprint[static 32]);
 

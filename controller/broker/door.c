@@ -48,7 +48,7 @@ static void door_gone(struct door *d)
         d->prev->next = d->next;
     else
         d->p->doors = d->next;
-    d->p->buffered -= door_pending(d);
+    attempt_holds(d->p, d->live, door_pending(d), 0);
     d->live->doors--;
     buf_done(&d->in);
     buf_done(&d->out);
@@ -64,12 +64,12 @@ void door_put(struct door *d, const void *bytes, size_t n)
 {
     if (d->broken)
         return;
-    if (d->p->buffered + n > PROCESS_BUFFERED_MAX || door_pending(d) + n > OUT_MAX ||
+    if (!attempt_room(d->p, d->live, n) || door_pending(d) + n > OUT_MAX ||
         buf_add(&d->out, bytes, n) < 0) {
         d->broken = true;
         return;
     }
-    d->p->buffered += n;
+    attempt_holds(d->p, d->live, 0, n);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t hint, uv_buf_t *buf)
@@ -104,7 +104,7 @@ static void on_written(uv_write_t *write, int status)
     if (d->closing)
         return;
     d->queued -= n;
-    d->p->buffered -= n;
+    attempt_holds(d->p, d->live, n, 0);
     d->written_ms = uv_now(&d->p->loop);
     if (status < 0) {
         door_gone(d);
@@ -130,7 +130,7 @@ static int queue_rest(struct door *d, size_t from)
     piece->bytes = (uint8_t *)buf_steal(&d->out);
     uv_buf_t buf = uv_buf_init((char *)piece->bytes, (unsigned)piece->n);
     if (uv_write(&piece->write, (uv_stream_t *)&d->pipe, &buf, 1, on_written) < 0) {
-        d->p->buffered -= piece->n;
+        attempt_holds(d->p, d->live, piece->n, 0);
         free(piece->bytes);
         free(piece);
         return -1;
@@ -152,7 +152,7 @@ static int flush(struct door *d)
         if (n < 0 && n != UV_EAGAIN)
             return -1;
         from = n > 0 ? (size_t)n : 0;
-        d->p->buffered -= from;
+        attempt_holds(d->p, d->live, from, 0);
     }
     if (from < d->out.len)
         return queue_rest(d, from);

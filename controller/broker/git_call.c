@@ -289,7 +289,7 @@ static void learn_tip(struct git_call *c)
 
 static void git_call_free(struct git_call *c)
 {
-    c->p->buffered -= c->counted;
+    attempt_holds(c->p, c->live, c->counted, 0);
     buf_done(&c->body);
     buf_done(&c->report);
     git_tips_done(&c->tips);
@@ -517,9 +517,8 @@ static void *on_begin(struct request *rq, const struct http_head *h)
 
 static void count(struct git_call *c)
 {
-    c->p->buffered -= c->counted;
+    attempt_holds(c->p, c->live, c->counted, c->body.cap);
     c->counted = c->body.cap;
-    c->p->buffered += c->counted;
 }
 
 /* Judges the list of commands as soon as it is whole. */
@@ -553,7 +552,7 @@ static bool on_body(void *state, const void *bytes, size_t n)
         reply_push_refused(c);
         return false;
     }
-    if (c->p->buffered + n > PROCESS_BUFFERED_MAX || buf_add(&c->body, bytes, n) < 0) {
+    if (!attempt_room(c->p, c->live, n) || buf_add(&c->body, bytes, n) < 0) {
         if (c->kind != GIT_PUSH) {
             reply_text(c->rq, 403, "the request is too long");
             return false;

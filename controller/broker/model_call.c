@@ -48,9 +48,8 @@ struct model_call {
 
 static void count(struct model_call *c)
 {
-    c->p->buffered -= c->counted;
+    attempt_holds(c->p, c->live, c->counted, c->body.len);
     c->counted = c->body.len;
-    c->p->buffered += c->counted;
 }
 
 /* Answers in the dialect's own shape. */
@@ -495,7 +494,7 @@ static bool on_body(void *state, const void *bytes, size_t n)
         refuse(c, 400, "the request is over 32 MiB");
         return false;
     }
-    if (c->p->buffered + n > PROCESS_BUFFERED_MAX || buf_add(&c->body, bytes, n) < 0) {
+    if (!attempt_room(c->p, c->live, n) || buf_add(&c->body, bytes, n) < 0) {
         refuse(c, 429, "too much waits at the controller; again a little later");
         return false;
     }
@@ -531,7 +530,7 @@ static void on_done(void *state, bool gone)
         http_cancel(c->x);
     /* With the provider it is not known whether anything left; before it is. */
     settle(c, c->waiting || c->asking ? CALL_UNSENT : CALL_WHOLE, NULL, 0);
-    c->p->buffered -= c->counted;
+    attempt_holds(c->p, c->live, c->counted, 0);
     meter_free(c->meter);
     strv_done(&c->headers);
     strv_done(&c->back);

@@ -332,6 +332,26 @@ static void malformed(void **state)
     leave(r, fd);
 }
 
+/* Jails that fill all they can, one after the other: the next one still has room for a call. */
+static void no_attempt_takes_all_room(void **state)
+{
+    static struct process p;
+    struct live_attempt jail[4] = {0};
+    const size_t step = 1 << 20;
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        while (attempt_room(&p, &jail[i], step))
+            attempt_holds(&p, &jail[i], 0, step);
+        assert_in_range(jail[i].buffered, 15 << 20, 128 << 20);
+    }
+    assert_false(attempt_room(&p, &jail[0], 1));
+    for (size_t i = 0; i < 4; i++)
+        attempt_holds(&p, &jail[i], jail[i].buffered, 0);
+    assert_int_equal(p.buffered, 0);
+    assert_true(attempt_room(&p, &jail[0], 128 << 20));
+    assert_false(attempt_room(&p, &jail[0], SIZE_MAX));
+}
+
 static void held_back(void **state)
 {
     struct rig *r = *state;
@@ -476,9 +496,11 @@ static int teardown(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kept_alive), cmocka_unit_test(in_any_pieces), cmocka_unit_test(continued),
-        cmocka_unit_test(strangers),  cmocka_unit_test(malformed),     cmocka_unit_test(held_back),
-        cmocka_unit_test(broken_off), cmocka_unit_test(gone),          cmocka_unit_test(many_doors),
+        cmocka_unit_test(kept_alive), cmocka_unit_test(in_any_pieces),
+        cmocka_unit_test(continued),  cmocka_unit_test(strangers),
+        cmocka_unit_test(malformed),  cmocka_unit_test(no_attempt_takes_all_room),
+        cmocka_unit_test(held_back),  cmocka_unit_test(broken_off),
+        cmocka_unit_test(gone),       cmocka_unit_test(many_doors),
         cmocka_unit_test(large_body),
     };
     cmocka_set_test_filter(argc == 2 ? argv[1] : NULL);
