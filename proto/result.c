@@ -110,6 +110,11 @@ static int check_result(const struct result *r, struct err *err)
         return err_set(err, ERR_FAIL, "attempt: of another task");
     if (!key_fingerprint_valid(r->runner))
         return err_set(err, ERR_FAIL, "builder: not a key fingerprint");
+    /* It stands in pull requests: a name and a version, and no markup, mention or reference. */
+    if (!r->program[0] ||
+        r->program[strspn(r->program, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                      "0123456789 .+~-")])
+        return err_set(err, ERR_FAIL, "version: not a program's name and version");
     if (!oid_valid(r->base) || !oid_valid(r->root))
         return err_set(err, ERR_FAIL, "base or root: not a commit id");
     for (size_t i = 0; i < r->steps.n; i++) {

@@ -106,7 +106,7 @@ static void add_attestation(const struct report *r, struct buf *to)
     buf_adds(to, "\nAttestation (`creel verify` checks it):\n\n");
     add_hex("result, an in-toto statement", r->result.sha256, to);
     add_hex("task, as it was signed", res->envelope_sha256, to);
-    buf_addf(to, "- signed by the runner `%s`, %s\n", res->runner, res->program);
+    buf_addf(to, "- signed by the runner `%s`, `%s`\n", res->runner, res->program);
 }
 
 int pull_text(const struct paths *p, struct store *s, const struct task_row *t, struct buf *to,

@@ -2,6 +2,8 @@
  * themselves. */
 #include "tests/unit/cm.h"
 
+#include <stdio.h>
+
 #include "proto/dsse.h"
 #include "proto/result.h"
 #include "tests/unit/doc_samples.h"
@@ -255,6 +257,14 @@ static void same_limit(struct result *r)
 {
     ((struct limit_hit *)r->hits.items)[1].limit = LIMIT_MEM;
 }
+static void program_that_mentions(struct result *r)
+{
+    snprintf(r->program, sizeof r->program, "[fixes](//h) #1 @all");
+}
+static void no_program(struct result *r)
+{
+    r->program[0] = 0;
+}
 static void short_cache(struct result *r)
 {
     r->cache[63] = 0;
@@ -281,6 +291,8 @@ static void checks(void **state)
         {other_task, "attempt: of another task"},
         {no_task, "task or attempt: not an id"},
         {bad_runner, "builder: not a key fingerprint"},
+        {program_that_mentions, "version: not a program's name"},
+        {no_program, "version: not a program's name"},
         {bad_root, "base or root: not a commit id"},
         {bad_exit, "steps[1]: no such exit status"},
         {bad_signal, "steps[2]: no such exit status"},
@@ -327,6 +339,7 @@ static void contradictions_are_refused(void **state)
         {"\"gitCommit\":\"2123", "\"gitCommit\":\"x123", "patch: not a commit id"},
         {"\"bytes\":\"512\"", "\"bytes\":\"0\"", "patch: size out of range"},
         {"\"creel-runner:SHA256", "\"creel-walker:SHA256", "builder: not a creel runner"},
+        {"\"creel-runner 0.1.0", "\"`@all`", "version: not a program's name"},
         {"AbCdE\",\"version\"", "AbCdEf\",\"version\"", "builder"},
         {"\"invocationId\":\"" SAMPLE_ATTEMPT, "\"invocationId\":\"" SAMPLE_ID ".3",
          "invocationId: another attempt"},
