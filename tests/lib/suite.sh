@@ -8,6 +8,7 @@ BUILD=${CREEL_BUILD:-$CREEL_ROOT/build}
 BUILD_ASAN=${CREEL_BUILD_ASAN:-$CREEL_ROOT/build-asan}
 BUILD_FUZZ=${CREEL_BUILD_FUZZ:-$CREEL_ROOT/build-fuzz}
 JOBS=$(nproc)
+FILE_SECONDS=${CREEL_FILE_SECONDS:-1200}
 
 # shellcheck source=deploy/lib/packages.sh
 . "$CREEL_ROOT/deploy/lib/packages.sh"
@@ -85,21 +86,28 @@ tap()
     done
 }
 
-# bats_files FILE... : runs bats files, JOBS at a time, each in a directory of its own.
+# bats_files FILE... : runs bats files, JOBS at a time, each in a directory of its own. One that hangs is ended
+# after FILE_SECONDS and has failed; what it printed says in which test.
 bats_files()
 {
     bats_out=$(mktemp -d)
     # shellcheck disable=SC2016 # for the inner sh
-    printf '%s\n' "$@" | xargs -P "$JOBS" -I{} sh -c \
-        'bats --tap "$1" >"$2/$(basename "$1" .bats).tap" 2>&1; echo "$?" >"$2/$(basename "$1" .bats).status"' \
-        sh {} "$bats_out"
+    printf '%s\n' "$@" | xargs -P "$JOBS" -I{} sh -c '
+        started=$(date +%s)
+        timeout --foreground -k 10 "$3" bats --tap "$1" >"$2/$(basename "$1" .bats).tap" 2>&1
+        echo "$? $(($(date +%s) - started))" >"$2/$(basename "$1" .bats).status"' \
+        sh {} "$bats_out" "$FILE_SECONDS"
     for bats_file in "$@"; do
         bats_name=$(basename "$bats_file" .bats)
         tap "$bats_name" <"$bats_out/$bats_name.tap"
+        read -r bats_status bats_took <"$bats_out/$bats_name.status"
+        printf '    %s took %d s\n' "$bats_name" "$bats_took"
         # bats dies without a "not ok" when a file does not even parse.
-        if [ "$(cat "$bats_out/$bats_name.status")" -ne 0 ] && ! grep -q '^not ok' "$bats_out/$bats_name.tap"; then
-            fail "$bats_name: bats ended early"
-        fi
+        case $bats_status in
+        0) ;;
+        124 | 137) fail "$bats_name: hangs after the last test named above; ended after $FILE_SECONDS s" ;;
+        *) grep -q '^not ok' "$bats_out/$bats_name.tap" || fail "$bats_name: bats ended early" ;;
+        esac
     done
     rm -rf "$bats_out"
 }
