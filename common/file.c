@@ -7,12 +7,26 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <sodium.h>
 
 #define READ_MIN 4096 /* for files that do not tell their size, as in /proc */
+
+unsigned long files_raise(unsigned long want)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) < 0)
+        return 0;
+    if (r.rlim_cur < want) {
+        struct rlimit more = {r.rlim_max < want ? r.rlim_max : want, r.rlim_max};
+        if (setrlimit(RLIMIT_NOFILE, &more) == 0)
+            r = more;
+    }
+    return r.rlim_cur;
+}
 
 void fd_close(int *fd)
 {

@@ -24,5 +24,8 @@ int write_all(int fd, const void *bytes, size_t n);
 /* Removes a tree of ours below dirfd, never following a link; absent is success. */
 int tree_remove(int dirfd, const char *name, struct err *err);
 void fd_close(int *fd); /* closes when >= 0, sets to -1 */
+/* Lets this process, and those it starts, have `want` files open, or as many as it may. Returns how many; 0:
+ * not known. */
+unsigned long files_raise(unsigned long want);
 
 #endif

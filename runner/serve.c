@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -198,14 +197,8 @@ static void warn_of_cores(void)
 /* Two descriptors a connection of a gate: what jails may hold open at once is what is left. */
 static void raise_files(struct serve *sv)
 {
-    struct rlimit r;
-    if (getrlimit(RLIMIT_NOFILE, &r) < 0)
-        return;
-    if (r.rlim_cur < FILES_WANTED) {
-        r.rlim_cur = r.rlim_max < FILES_WANTED ? r.rlim_max : FILES_WANTED;
-        setrlimit(RLIMIT_NOFILE, &r);
-    }
-    rlim_t each = r.rlim_cur > FILES_OURS ? (r.rlim_cur - FILES_OURS) / sv->cfg->slots / 2 : 0;
+    unsigned long files = files_raise(FILES_WANTED);
+    unsigned long each = files > FILES_OURS ? (files - FILES_OURS) / sv->cfg->slots / 2 : 0;
     sv->owner.gate_host.conns_max = each > GATE_CONNS_MAX ? GATE_CONNS_MAX : each > 8 ? each : 8;
 }
 

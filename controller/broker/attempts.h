@@ -23,6 +23,7 @@ struct live_attempt {
     char git_tip
         [65]; /* where its branch stands at the forge, as it found or left it; "": not known */
     unsigned git_notes; /* lines about git in its log so far */
+    unsigned unheard;   /* its pushes in process::unheard */
 };
 
 /* -ERR_REFUSED: not signed here, or over. Borrowed until attempts_end. */

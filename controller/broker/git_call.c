@@ -35,6 +35,7 @@
 #define GIT_ANSWER_MAX (4ull << 30) /* a clone */
 #define REPORT_MAX     (256u << 10) /* of a forge's answer to a push, as far as it is read here */
 #define NOTES_MAX      50           /* lines in one attempt's log */
+#define UNHEARD_MAX    16           /* pushes of one attempt whose clients have gone */
 
 enum git_kind { GIT_REFS_FETCH, GIT_REFS_PUSH, GIT_FETCH, GIT_PUSH, GIT_KIND_COUNT };
 
@@ -304,6 +305,7 @@ static void unheard_end(struct git_call *c)
     while (*at != c)
         at = &(*at)->next;
     *at = c->next;
+    c->live->unheard--;
     git_call_free(c);
 }
 
@@ -605,7 +607,9 @@ static void on_done(void *state, bool gone)
 
     if (c->wants_secret)
         secrets_forget(c->p->secrets, c);
-    if (c->x && c->kind == GIT_PUSH && (c->passing || !c->headed)) {
+    if (c->x && c->kind == GIT_PUSH && (c->passing || !c->headed) &&
+        c->live->unheard < UNHEARD_MAX) {
+        c->live->unheard++;
         c->rq = NULL;
         c->full = false;
         c->next = c->p->unheard;

@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/diag.h"
+#include "common/file.h"
 #include "controller/broker/attempts.h"
 #include "controller/broker/door.h"
 #include "controller/broker/forge_queue.h"
@@ -156,14 +157,15 @@ static int on_call(struct process *p, const struct frame *f, struct err *err)
     struct broker_call q;
     struct err why = ERR_INIT;
     int fd = take_descriptor(p);
-    if (fd < 0)
-        return err_set(err, ERR_FAIL, "a call came without its descriptor");
     int rc = json_decode(&broker_call_shape, f->payload, f->len, &q, err);
     if (rc < 0) {
-        close(fd);
+        fd_close(&fd);
         return rc;
     }
-    if (door_open(p, q.attempt, fd, &why) < 0 && p->refused_doors++ < 100)
+    /* The kernel closes what a full table has no place for; the jail then sees an end. */
+    rc = fd < 0 ? err_set(&why, ERR_FAIL, "too many files are open here")
+                : door_open(p, q.attempt, fd, &why);
+    if (rc < 0 && p->refused_doors++ < 100)
         diag(DIAG_WARN, "broker: a connection of %.60s was refused: %s", q.attempt, why.msg);
     return 0;
 }

@@ -77,6 +77,7 @@ teardown()
 {
     [ -n "${BATS_TEST_COMPLETED:-}" ] || { tail -n 5 "$E2E/door.log" "$E2E/served" "$E2E/nginx.error"; }
     door_close
+    [ -z "${FORGE_PID:-}" ] || kill "$FORGE_PID"
 }
 
 door_close()
@@ -284,6 +285,60 @@ push_raw()
     commit two
     exits 0 git -C work push -q origin "HEAD:$BRANCH"
     [ "$(forge_ref "$BRANCH")" = "$(git -C work rev-parse HEAD)" ]
+}
+
+# A forge that says where its branches stand and then nothing more; its port in $1.
+deaf_forge()
+{
+    python3 -c '
+import http.server, sys, threading
+class Forge(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        line = b"0" * 40 + b" capabilities^{}\0report-status\n"
+        body = b"001f# service=git-receive-pack\n0000%04x" % (len(line) + 4) + line + b"0000"
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-git-receive-pack-advertisement")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_POST(self):
+        threading.Event().wait()
+forge = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forge)
+forge.daemon_threads = True
+open(sys.argv[1] + ".new", "w").write(str(forge.server_port))
+import os
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+forge.serve_forever()' "$1" </dev/null >forge.log 2>&1 3>&- &
+    FORGE_PID=$!
+    throwaway_wait 10 test -s "$1"
+}
+
+pushes_at_forge()
+{
+    ss -Htn state established dst "127.0.0.1:$1" | wc -l
+}
+
+few_pushes_at_forge()
+{
+    [ "$(pushes_at_forge "$1")" -le 20 ]
+}
+
+@test "pushes whose clients went away do not add up" {
+    local zero=0000000000000000000000000000000000000000 line port
+    deaf_forge "$BATS_TEST_TMPDIR/port"
+    port=$(cat port)
+    door push "http://127.0.0.1:$port/own/greet.git" "http://127.0.0.1:$port"
+    [ "$(raw "http://127.0.0.1:$DOOR_PORT/git/own/greet.git/info/refs?service=git-receive-pack")" = 200 ]
+    line="$zero $(git -C "$E2E/source" rev-parse HEAD) refs/heads/$BRANCH"
+    printf '%04x%s\0 report-status\n0000' $((${#line} + 20)) "$line" >push
+    for _ in $(seq 60); do
+        raw --max-time 2 -H 'Content-Type: application/x-git-receive-pack-request' --data-binary @push \
+            "http://127.0.0.1:$DOOR_PORT/git/own/greet.git/git-receive-pack" >/dev/null &
+        clients+=($!)
+    done
+    for client in "${clients[@]}"; do wait "$client" || true; done
+    throwaway_wait 10 few_pushes_at_forge "$port"
+    [ "$(pushes_at_forge "$port")" -ge 10 ]
 }
 
 @test "other repositories, other paths, other methods are not served" {

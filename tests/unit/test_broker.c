@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -780,6 +781,54 @@ static void test_spends(void **state)
     provider_stop(&provider);
 }
 
+#define CALLS 100
+
+static int call(struct rig *r)
+{
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    broker_call(r->b, r->task.attempt, pair[1]);
+    return pair[0];
+}
+
+/* A process without a descriptor left refuses calls; it does not end, and takes them again later. */
+static void test_descriptors_run_out(void **state)
+{
+    struct rig *r = *state;
+    uint8_t token[TASK_TOKEN_BYTES];
+    struct rlimit all;
+    int fds[CALLS], got = 0;
+    char byte;
+    start(r);
+    sign(r, LIFE_S);
+    read_signed(r);
+    unseal(r, token);
+    read_done(r);
+    pid_t pid = child_pid();
+    assert_int_equal(prlimit(pid, RLIMIT_NOFILE, NULL, &all), 0);
+    assert_int_equal(prlimit(pid, RLIMIT_NOFILE, &(struct rlimit){40, all.rlim_max}, NULL), 0);
+    for (int i = 0; i < CALLS; i++)
+        fds[i] = call(r);
+    assert_true(alive(r, r->task.attempt, token));
+    assert_int_equal(child_pid(), pid);
+    for (int i = 0; i < CALLS; i++) {
+        got += recv(fds[i], &byte, 1, MSG_DONTWAIT) < 0; /* open */
+        close(fds[i]);
+    }
+    assert_in_range(got, 1, CALLS - 1);
+    assert_true(alive(r, r->task.attempt, token));
+    bool open = false;
+    for (int i = 0; i < 1000 && !open;
+         i++) { /* it sees the ends of the others when it comes to them */
+        int late = call(r);
+        assert_true(alive(r, r->task.attempt, token));
+        open = recv(late, &byte, 1, MSG_DONTWAIT) < 0;
+        close(late);
+    }
+    assert_true(open);
+    stop(r);
+}
+
 static int group_setup(void **state)
 {
     struct rig *r = calloc(1, sizeof *r);
@@ -842,6 +891,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_confined),
         cmocka_unit_test(test_engine_has_no_secret),
         cmocka_unit_test(test_spends),
+        cmocka_unit_test(test_descriptors_run_out),
     };
     cmocka_set_test_filter(argc == 2 ? argv[1] : NULL);
     return cmocka_run_group_tests(tests, group_setup, group_teardown);

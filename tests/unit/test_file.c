@@ -234,6 +234,21 @@ static void wide_trees_and_odd_names(void **state)
     tool_done(&t);
 }
 
+static void files_are_raised_as_far_as_allowed(void **state)
+{
+    struct rlimit was, now;
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){100, was.rlim_max}), 0);
+    assert_int_equal(files_raise(90), 100);
+    assert_int_equal(files_raise(200), was.rlim_max < 200 ? was.rlim_max : 200);
+    assert_int_equal(files_raise(was.rlim_max), was.rlim_max);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &now), 0);
+    assert_int_equal(now.rlim_cur, was.rlim_max);
+    assert_int_equal(now.rlim_max, was.rlim_max);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +260,7 @@ int main(void)
         cmocka_unit_test(links_are_removed_not_followed),
         cmocka_unit_test(modes_do_not_hold_it_up),
         cmocka_unit_test(wide_trees_and_odd_names),
+        cmocka_unit_test(files_are_raised_as_far_as_allowed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
