@@ -15,7 +15,7 @@ static int open_any(const char *dir, bool write, struct ledger **ret, struct err
     struct ledger *l = calloc(1, sizeof *l);
     if (!l)
         return err_set(err, ERR_FAIL, "out of memory");
-    l->lock = -1;
+    l->lock = l->wal = -1;
     int rc = db_open(l, dir, write, err);
     if (rc == 0 && write) {
         struct run r = sql_run(l, SQL_CALL_LAST);
@@ -52,6 +52,7 @@ void ledger_close(struct ledger *l)
     for (int i = 0; i < SQL_COUNT; i++)
         sqlite3_finalize(l->stmts[i]);
     sqlite3_close(l->db);
+    fd_close(&l->wal);
     fd_close(&l->lock);
     free(l->settled);
     free(l);

@@ -96,6 +96,13 @@ int ledger_settle(struct ledger *l, uint64_t call, enum ledger_end end, const st
 /* Makes all that was held and settled since the last one durable (one fsync for all of them). On failure
  * nothing of it may be forwarded: each hold since then is void. Call once a turn of the loop. */
 int ledger_flush(struct ledger *l, struct err *err);
+/* The same in two steps, so that whoever waits for the disk need not be the loop: after the first, which
+ * may fail as a flush may, ledger_sync() makes it durable, in any thread, and what it returned is told
+ * by ledger_synced(). When that is a failure, nothing that was committed may be forwarded, all of it stays
+ * charged, and the ledger takes nothing more: after it, no later sync says anything about the bytes. */
+int ledger_commit(struct ledger *l, struct err *err);
+int ledger_sync(const struct ledger *l); /* 0 or -errno */
+int ledger_synced(struct ledger *l, int rc, struct err *err);
 bool ledger_dirty(const struct ledger *l);
 
 struct ledger_sum {

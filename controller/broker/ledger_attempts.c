@@ -157,7 +157,7 @@ static int begin(struct ledger *l, const struct ledger_attempt *a, const struct 
         return err_set(err, ERR_REFUSED, "attempt %s was begun already", a->attempt);
     rc = rc < 0 ? rc : put_row(l, a, spend, repo, err);
     /* Holds of this turn become durable with it. */
-    return rc < 0 ? turn_judge(l, rc) : turn_commit(l, err);
+    return rc < 0 ? turn_judge(l, rc) : turn_flush(l, err);
 }
 
 int ledger_begin(struct ledger *l, const struct ledger_attempt *a, struct err *err)
@@ -193,7 +193,7 @@ static int change(struct ledger *l, struct run r, const char *attempt, struct er
     if (rc < 0)
         return turn_fail(l, rc);
     live_drop(l, attempt);
-    return turn_commit(l, err);
+    return turn_flush(l, err);
 }
 
 int ledger_over(struct ledger *l, const char *attempt, struct err *err)

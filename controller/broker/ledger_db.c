@@ -7,12 +7,20 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/file.h"
 
 #define DB_VERSION 1
 #define DB_BUSY_MS 5000
+
+/* The write-ahead log is written into blocks that are there: a file that grows costs another write and
+ * more with each sync. */
+#define WAL_PAGES   1000 /* copied back, and begun from its front, after as many */
+#define WAL_FRAME   4120 /* a page and its head */
+#define WAL_AHEAD   (64u << 10)
+#define WAL_GROW_BY (256u << 10)
 
 #define SUMS                                                                     \
     "spent INTEGER NOT NULL, held INTEGER NOT NULL, in_flight INTEGER NOT NULL," \
@@ -294,7 +302,7 @@ int turn_begin(struct ledger *l, struct err *err)
 {
     if (l->begun)
         return 0;
-    if (l->voided)
+    if (l->voided || l->lost)
         return err_set(err, ERR_FAIL, "spend.db: nothing can be written");
     struct run r = sql_run(l, SQL_BEGIN);
     int rc = run_once(&r, err);
@@ -315,18 +323,53 @@ int turn_commit(struct ledger *l, struct err *err)
     if (rc < 0)
         return turn_fail(l, rc);
     l->begun = l->dirty = false;
+    l->unsynced = true;
     l->holds = 0;
     l->nsettled = 0;
     return 0;
 }
 
-/* Whoever held since the last flush hears here, and only here, that its hold is void. */
-int ledger_flush(struct ledger *l, struct err *err)
+int turn_flush(struct ledger *l, struct err *err)
 {
-    int rc =
-        l->voided ? err_set(err, ERR_FAIL, "spend.db: could not be written") : turn_commit(l, err);
+    int rc = turn_commit(l, err);
+    if (rc < 0 || !l->unsynced)
+        return rc;
+    rc = ledger_synced(l, ledger_sync(l), err);
+    l->unsynced = rc < 0;
+    return rc;
+}
+
+/* Whoever held since the last flush hears here, and only here, that its hold is void. */
+static int end_turn(struct ledger *l, int (*end)(struct ledger *l, struct err *err),
+                    struct err *err)
+{
+    int rc = l->voided ? err_set(err, ERR_FAIL, "spend.db: could not be written") : end(l, err);
     l->voided = false;
     return rc;
+}
+
+int ledger_flush(struct ledger *l, struct err *err)
+{
+    return end_turn(l, turn_flush, err);
+}
+
+int ledger_commit(struct ledger *l, struct err *err)
+{
+    return end_turn(l, turn_commit, err);
+}
+
+int ledger_sync(const struct ledger *l)
+{
+    return fdatasync(l->wal) < 0 ? -errno : 0;
+}
+
+int ledger_synced(struct ledger *l, int rc, struct err *err)
+{
+    if (rc < 0)
+        l->lost = true;
+    return l->lost ? err_set(err, ERR_FAIL, "spend.db: could not be synced%s%s", rc < 0 ? ": " : "",
+                             rc < 0 ? strerror(-rc) : "")
+                   : 0;
 }
 
 bool ledger_dirty(const struct ledger *l)
@@ -391,6 +434,33 @@ static int check(struct ledger *l, bool write, bool *ret_fresh, struct err *err)
     return rc;
 }
 
+/* After a commit; n: the log's frames in use. A log that cannot grow ahead grows as it is written. */
+static int on_wal(void *arg, sqlite3 *db, const char *name, int n)
+{
+    static const uint8_t zeros[WAL_GROW_BY];
+    struct ledger *l = arg;
+    struct stat st;
+    off_t used = (off_t)n * WAL_FRAME;
+    if (n >= WAL_PAGES)
+        (void)sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    else if (l->wal >= 0 && fstat(l->wal, &st) == 0 && used + WAL_AHEAD > st.st_size)
+        (void)!pwrite(l->wal, zeros, sizeof zeros, st.st_size);
+    return SQLITE_OK;
+}
+
+/* The log is synced by us alone, once for all that a turn wrote; SQLite does so where it begins the log
+ * anew and before it copies pages back. */
+static int take_wal(struct ledger *l, const char *path, struct err *err)
+{
+    char wal[PATH_MAX + 8];
+    snprintf(wal, sizeof wal, "%s-wal", path);
+    l->wal = open(wal, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (l->wal < 0)
+        return err_errno(err, ERR_FAIL, "%s", wal);
+    sqlite3_wal_hook(l->db, on_wal, l);
+    return 0;
+}
+
 /* The lock outlives no process; the database file is ours alone. */
 static int take_lock(struct ledger *l, const char *dir, struct err *err)
 {
@@ -420,12 +490,12 @@ static int open_file(struct ledger *l, const char *path, bool write, struct err 
     sqlite3_busy_timeout(l->db, DB_BUSY_MS);
     int rc = exec(l,
                   "PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;"
-                  " PRAGMA cache_spill = OFF; PRAGMA synchronous = FULL",
+                  " PRAGMA cache_spill = OFF; PRAGMA synchronous = NORMAL",
                   err);
     rc = rc < 0 ? rc : check(l, write, &fresh, err);
     if (rc == 0)
         rc = write ? start(l, fresh, err) : exec(l, "PRAGMA query_only = ON", err);
-    return rc;
+    return rc == 0 && write ? take_wal(l, path, err) : rc;
 }
 
 int db_open(struct ledger *l, const char *dir, bool write, struct err *err)

@@ -71,6 +71,9 @@ struct ledger {
     sqlite3 *db;
     sqlite3_stmt *stmts[SQL_COUNT]; /* prepared when first wanted */
     int lock;                       /* spend.lock, held; -1: for reading only */
+    int wal;                        /* spend.db-wal, which we sync ourselves; -1 likewise */
+    bool unsynced;                  /* something was committed that no flush of ours synced */
+    bool lost;                      /* a sync failed: what is on the disk, nobody knows */
     bool begun;                     /* a transaction is open */
     bool dirty;                     /* and has what somebody waits for */
     bool voided;                    /* holds were rolled back: the next flush says so */
@@ -111,8 +114,10 @@ int turn_begin(struct ledger *l, struct err *err);
 int turn_fail(struct ledger *l, int rc);
 /* turn_fail when rc is a failure of the database, not a refusal. Returns rc. */
 int turn_judge(struct ledger *l, int rc);
-/* As ledger_flush, but what it makes void is told by the next flush and not here. */
+/* Ends the transaction, which is not durable by that. */
 int turn_commit(struct ledger *l, struct err *err);
+/* As ledger_flush, but what it makes void is told by the next flush and not here. */
+int turn_flush(struct ledger *l, struct err *err);
 int db_fail(struct ledger *l, struct err *err);
 /* Opens, checks, migrates. */
 int db_open(struct ledger *l, const char *dir, bool write, struct err *err);
