@@ -24,6 +24,7 @@
 #include "controller/broker/confine.h"
 #include "controller/broker/door.h"
 #include "controller/broker/forge_queue.h"
+#include "controller/broker/model_call.h"
 #include "controller/broker/process.h"
 #include "controller/redact.h"
 
@@ -187,6 +188,8 @@ static int process_start(struct process *p, const char *key_path, const char *di
     if ((rc = close_in(p, dir, err)) < 0)
         return rc;
     p->route = route;
+    if ((rc = model_calls_open(p, err)) < 0)
+        return rc;
     rc = process_watch(p, BROKER_FD, err);
     if (rc == 0)
         rc = broker_put(&p->out, BROKER_HELLO, &broker_hello_shape, &hello, err);
@@ -218,6 +221,7 @@ static void revoke_last(struct process *p)
 /* What is held by calls under way stays held, and is charged by the next process. */
 static void process_end(struct process *p)
 {
+    model_calls_close(p);
     doors_close(p);
     attempts_free(p);
     if (p->ledger)

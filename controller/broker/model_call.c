@@ -362,22 +362,20 @@ static void on_key(void *arg, const char *value, size_t len, const struct err *e
     say(c, 400, "the controller cannot use its key for this provider; its operator sees why");
 }
 
-void model_calls_turn(struct process *p)
+/* Holds made durable: by a thread, so that a slow disk does not stop answers under way. Meanwhile more calls
+ * are held, and then all of them wait for the next sync together. */
+
+/* Their holds are durable; with a failure, void. */
+static void leave(struct process *p, struct model_call *list, int rc, const struct err *err)
 {
-    struct err err = ERR_INIT;
-    struct model_call *list = p->waiting;
-    if (!list)
-        return;
-    p->waiting = NULL;
-    int rc = ledger_flush(p->ledger, &err);
     if (rc < 0)
-        diag(DIAG_ERROR, "broker: %s", err.msg);
+        diag(DIAG_ERROR, "broker: %s", err->msg);
     while (list) {
         struct model_call *c = list;
         list = c->next;
         c->waiting = false;
         if (rc < 0) {
-            c->held = false; /* void with the flush that failed */
+            c->held = false;
             say(c, 400, "the controller cannot write its ledger, so it spends nothing");
             continue;
         }
@@ -386,11 +384,75 @@ void model_calls_turn(struct process *p)
     }
 }
 
+static void in_thread(uv_work_t *work)
+{
+    struct process *p = work->data;
+    p->sync_rc = ledger_sync(p->ledger);
+    uv_sem_post(&p->synced);
+}
+
+static void on_synced(uv_work_t *work, int status)
+{
+    struct process *p = work->data;
+    struct err err = ERR_INIT;
+    struct model_call *list = p->syncing;
+    if (!p->sync_busy) /* it was waited for at the process's end */
+        return;
+    uv_sem_wait(&p->synced);
+    p->sync_busy = false;
+    p->syncing = NULL;
+    int rc = ledger_synced(p->ledger, p->sync_rc, &err);
+    leave(p, list, rc, &err);
+}
+
+static int sync_begin(struct process *p, struct err *err)
+{
+    int rc = ledger_commit(p->ledger, err);
+    if (rc < 0)
+        return rc;
+    p->sync.data = p;
+    if (uv_queue_work(&p->loop, &p->sync, in_thread, on_synced) < 0)
+        return err_set(err, ERR_FAIL, "out of memory");
+    p->sync_busy = true;
+    return 0;
+}
+
+void model_calls_turn(struct process *p)
+{
+    struct err err = ERR_INIT;
+    struct model_call *list = p->waiting;
+    if (!list || p->sync_busy)
+        return;
+    p->waiting = NULL;
+    /* When nobody else is served, the way to a thread and back would only be added. */
+    bool alone = p->calls == 1;
+    int rc = alone ? ledger_flush(p->ledger, &err) : sync_begin(p, &err);
+    if (rc == 0 && !alone)
+        p->syncing = list;
+    else
+        leave(p, list, rc, &err);
+}
+
 void model_calls_tick(struct process *p)
 {
     struct err err = ERR_INIT;
-    if (!p->waiting && ledger_dirty(p->ledger) && ledger_flush(p->ledger, &err) < 0)
+    if (!p->waiting && !p->sync_busy && ledger_dirty(p->ledger) && sync_begin(p, &err) < 0)
         diag(DIAG_ERROR, "broker: %s", err.msg);
+}
+
+int model_calls_open(struct process *p, struct err *err)
+{
+    /* Of libuv's pool, of which the broker uses nothing else. */
+    if (setenv("UV_THREADPOOL_SIZE", "1", 1) < 0 || uv_sem_init(&p->synced, 0) < 0)
+        return err_set(err, ERR_FAIL, "out of memory");
+    return 0;
+}
+
+void model_calls_close(struct process *p)
+{
+    if (p->sync_busy)
+        uv_sem_wait(&p->synced);
+    p->sync_busy = false;
 }
 
 /* Judging. */
@@ -512,11 +574,14 @@ static void on_writable(void *state)
 
 static void unwait(struct model_call *c)
 {
-    struct model_call **at = &c->p->waiting;
-    while (*at && *at != c)
-        at = &(*at)->next;
-    if (*at)
-        *at = c->next;
+    struct model_call **const lists[] = {&c->p->waiting, &c->p->syncing};
+    for (size_t i = 0; i < 2; i++) {
+        struct model_call **at = lists[i];
+        while (*at && *at != c)
+            at = &(*at)->next;
+        if (*at)
+            *at = c->next;
+    }
 }
 
 static void on_done(void *state, bool gone)
@@ -536,6 +601,7 @@ static void on_done(void *state, bool gone)
     strv_done(&c->back);
     buf_done(&c->body);
     buf_done(&c->refusal);
+    c->p->calls--;
     free(c);
 }
 
@@ -587,6 +653,7 @@ static void *on_begin(struct request *rq, const struct http_head *h)
         return NULL;
     }
     c->p = request_process(rq);
+    c->p->calls++;
     c->rq = rq;
     c->live = request_live(rq);
     c->dialect = d;

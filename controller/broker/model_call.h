@@ -18,6 +18,9 @@
 
 #include "controller/broker/door.h"
 
+int model_calls_open(struct process *p, struct err *err);
+/* Waits until no thread has the ledger. What is under way stays held. */
+void model_calls_close(struct process *p);
 /* At the end of each turn of the loop: makes what was held durable, then lets those calls go. */
 void model_calls_turn(struct process *p);
 /* Once a second: what was settled is made durable even when no call follows. */

@@ -336,7 +336,7 @@ static void turn(struct process *p)
     do {
         model_calls_turn(p);
         doors_turn(p);
-    } while (p->waiting);
+    } while (p->waiting && !p->sync_busy);
     answer(p);
 }
 
