@@ -74,11 +74,14 @@ void attempts_free(struct process *p)
         forget(&p->attempts);
 }
 
-bool attempt_room(const struct process *p, const struct live_attempt *l, size_t n)
+bool attempt_room(const struct process *p, const struct live_attempt *l, size_t n, size_t spare)
 {
     size_t others = p->buffered - l->buffered;
-    return others < PROCESS_BUFFERED_MAX && n <= PROCESS_BUFFERED_MAX &&
-           l->buffered + n <= (PROCESS_BUFFERED_MAX - others) / 2;
+    size_t room = others < PROCESS_BUFFERED_MAX ? (PROCESS_BUFFERED_MAX - others) / 2 : 0;
+    if (room < ATTEMPT_ROOM_MIN)
+        room = ATTEMPT_ROOM_MIN;
+    room += spare;
+    return l->buffered <= room && n <= room - l->buffered;
 }
 
 void attempt_holds(struct process *p, struct live_attempt *l, size_t from, size_t to)

@@ -35,8 +35,11 @@ bool attempt_token_is(const struct live_attempt *l, const char *token, size_t n)
 void attempts_end(struct process *p, const char *attempt);
 void attempts_free(struct process *p); /* all, at the process's end */
 /* May n bytes more of, or for, this attempt's jail wait here? One attempt has at most half of what the
- * others leave, so that none can take the room of all. */
-bool attempt_room(const struct process *p, const struct live_attempt *l, size_t n);
+ * others leave, so that none can take the room of all; and a little always, however many they are. `spare`: what
+ * an answer has besides, so that bodies of requests do not leave it without room. */
+#define ATTEMPT_ROOM_MIN (4u << 20)
+#define ANSWERS_SPARE    (4u << 20)
+bool attempt_room(const struct process *p, const struct live_attempt *l, size_t n, size_t spare);
 /* What waits here was `from` bytes and is `to` now. */
 void attempt_holds(struct process *p, struct live_attempt *l, size_t from, size_t to);
 /* Counts one more; how often the same came in a row by now. */

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,11 +13,13 @@
 #define READ_BYTES     65536
 #define DOORS_MAX      320  /* of one attempt: 256 calls at once, and git */
 #define DOORS_ALL_MAX  4096 /* of the process */
+#define FILES_OURS     128  /* descriptors for everything else */
 #define OUT_MAX        (64u << 20)
 #define WRITABLE_BELOW (64u << 10)
 #define HEAD_MS        30000
 #define IDLE_MS        600000
-#define BODY_MS        60000
+#define BODY_MS        60000  /* between pieces of it */
+#define BODY_ALL_MS    600000 /* of all of it */
 #define STALL_MS       300000 /* a jail that takes nothing of its answer */
 
 struct piece { /* what the socket did not take at once */
@@ -64,7 +67,7 @@ void door_put(struct door *d, const void *bytes, size_t n)
 {
     if (d->broken)
         return;
-    if (!attempt_room(d->p, d->live, n) || door_pending(d) + n > OUT_MAX ||
+    if (!attempt_room(d->p, d->live, n, ANSWERS_SPARE) || door_pending(d) + n > OUT_MAX ||
         buf_add(&d->out, bytes, n) < 0) {
         d->broken = true;
         return;
@@ -207,6 +210,8 @@ void doors_turn(struct process *p)
 static bool late(const struct door *d, uint64_t now)
 {
     uint64_t limit = d->phase == DOOR_BODY ? BODY_MS : d->in.len > 0 ? HEAD_MS : IDLE_MS;
+    if (d->phase == DOOR_BODY && now > d->begun_ms + BODY_ALL_MS)
+        return true;
     if (d->queued > 0)
         return now > d->written_ms + STALL_MS;
     return d->phase != DOOR_WAIT && now > d->since_ms + limit;
@@ -250,6 +255,17 @@ static struct door *door_new(struct process *p, struct live_attempt *live)
     return d;
 }
 
+/* Each may have a connection to a provider beside it. More than there are descriptors for must not come: one that
+ * the kernel drops on its way here ends the process. */
+static size_t doors_most(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur <= FILES_OURS)
+        return 0;
+    rlim_t most = (r.rlim_cur - FILES_OURS) / 2;
+    return most < DOORS_ALL_MAX ? (size_t)most : DOORS_ALL_MAX;
+}
+
 /* A regular file would end the loop itself. */
 static bool is_stream(int fd)
 {
@@ -263,7 +279,7 @@ int door_open(struct process *p, const char *attempt, int fd, struct err *err)
     struct live_attempt *live;
     struct door *d = NULL;
     int rc = attempts_get(p, attempt, &live, err);
-    if (rc == 0 && (live->doors >= DOORS_MAX || doors_count(p) >= DOORS_ALL_MAX))
+    if (rc == 0 && (live->doors >= DOORS_MAX || doors_count(p) >= doors_most()))
         rc = err_set(err, ERR_REFUSED, "too many connections of the attempt at once");
     if (rc == 0 && !(d = door_new(p, live)))
         rc = err_set(err, ERR_FAIL, "out of memory");

@@ -154,7 +154,7 @@ static void request_begin(struct door *d, const struct http_head *h)
     d->left = h->body == HTTP_BODY_LENGTH ? h->length : 0;
     d->chunks = (struct http_chunks){0};
     d->skipped = 0;
-    d->since_ms = uv_now(&d->p->loop);
+    d->since_ms = d->begun_ms = uv_now(&d->p->loop);
     bool any = h->body == HTTP_BODY_CHUNKED || d->left > 0;
     bool waits = any && h->minor == 1 && header_names(h, "expect", "100-continue");
     if (!token_right(d->live, h)) {

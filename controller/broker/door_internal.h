@@ -40,6 +40,7 @@ struct door {
     struct http_chunks chunks;
     uint64_t skipped;    /* of a body that nobody wants */
     uint64_t since_ms;   /* this phase; in the body: the last bytes */
+    uint64_t begun_ms;   /* when the head of this request was whole */
     uint64_t written_ms; /* when the socket last took something */
     bool reading, closing;
     bool woken;  /* the socket took something */

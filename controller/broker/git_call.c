@@ -554,7 +554,7 @@ static bool on_body(void *state, const void *bytes, size_t n)
         reply_push_refused(c);
         return false;
     }
-    if (!attempt_room(c->p, c->live, n) || buf_add(&c->body, bytes, n) < 0) {
+    if (!attempt_room(c->p, c->live, n, 0) || buf_add(&c->body, bytes, n) < 0) {
         if (c->kind != GIT_PUSH) {
             reply_text(c->rq, 403, "the request is too long");
             return false;

@@ -26,7 +26,8 @@ struct model_call {
     const struct dialect *dialect;
     struct strv headers;      /* of the agent's, that go upstream */
     struct buf body;          /* as it came, then as it is sent */
-    size_t counted;           /* bytes of it in process::buffered */
+    size_t metered;           /* bytes of an answer that is read as a whole */
+    size_t counted;           /* bytes of both in process::buffered */
     struct provider provider; /* without its list of models: a copy */
     struct price price;       /* likewise: the books may change under way */
     struct call_ask ask;
@@ -44,12 +45,13 @@ struct model_call {
     bool opaque; /* the key is too short to be found in what the provider says */
 };
 
-/* Bodies. */
+/* What waits here. */
 
 static void count(struct model_call *c)
 {
-    attempt_holds(c->p, c->live, c->counted, c->body.len);
-    c->counted = c->body.len;
+    size_t now = c->body.cap + c->metered;
+    attempt_holds(c->p, c->live, c->counted, now);
+    c->counted = now;
 }
 
 /* Answers in the dialect's own shape. */
@@ -207,6 +209,14 @@ static bool on_data(void *arg, const void *bytes, size_t n)
     }
     if (c->full)
         return false;
+    if (!c->ask.stream) {
+        if (!attempt_room(c->p, c->live, n, ANSWERS_SPARE)) {
+            fail(c, "too much of the attempt's answers waits at the controller");
+            return true;
+        }
+        c->metered += n;
+        count(c);
+    }
     if (meter_feed(c->meter, bytes, n, &err) < 0) {
         fail(c, err.msg);
         return true;
@@ -240,19 +250,24 @@ static void pass_error(struct model_call *c)
     request_end(c->rq);
 }
 
-/* The answer ended by itself: what it cost. */
-static void finish(struct model_call *c)
+static void settle_by_usage(struct model_call *c, const struct usage *usage)
+{
+    uint64_t micros = price_cost(&c->price, usage);
+    settle(c, micros > c->reserve ? CALL_OVER : CALL_SETTLED, usage, micros);
+}
+
+/* The answer ended: what it cost. `why`: its connection did not end well, or NULL. */
+static void finish(struct model_call *c, const char *why)
 {
     struct meter_end end;
     static const uint8_t nothing[32];
     meter_finish(c->meter, &end);
     if (!end.complete) {
-        fail(c, "the provider's answer ended before its end");
+        fail(c, why ? why : "the provider's answer ended before its end");
         return;
     }
     if (end.have_usage) {
-        uint64_t micros = price_cost(&c->price, &end.usage);
-        settle(c, micros > c->reserve ? CALL_OVER : CALL_SETTLED, &end.usage, micros);
+        settle_by_usage(c, &end.usage);
     } else {
         settle(c, CALL_WHOLE, NULL, 0);
         process_note(c->p, c->live->a.attempt,
@@ -274,16 +289,18 @@ static void on_end(void *arg, bool sent, const struct err *err)
         return;
     }
     if (!err) {
-        finish(c);
+        finish(c, NULL);
         return;
     }
     snprintf(why, sizeof why, "provider %s: %.300s", c->provider.name, err->msg);
     if (!sent) {
         settle(c, CALL_UNSENT, NULL, 0);
         say(c, 502, why);
-        return;
+    } else if (c->meter) {
+        finish(c, why);
+    } else {
+        fail(c, why);
     }
-    fail(c, why);
 }
 
 /* Sending. */
@@ -556,7 +573,7 @@ static bool on_body(void *state, const void *bytes, size_t n)
         refuse(c, 400, "the request is over 32 MiB");
         return false;
     }
-    if (!attempt_room(c->p, c->live, n) || buf_add(&c->body, bytes, n) < 0) {
+    if (!attempt_room(c->p, c->live, n, 0) || buf_add(&c->body, bytes, n) < 0) {
         refuse(c, 429, "too much waits at the controller; again a little later");
         return false;
     }
@@ -593,6 +610,13 @@ static void on_done(void *state, bool gone)
         secrets_forget(c->p->secrets, c);
     if (c->x)
         http_cancel(c->x);
+    /* Agents hang up when they have read the last event, and need not wait for the connection's end. */
+    if (c->held && c->meter) {
+        struct meter_end end;
+        meter_finish(c->meter, &end);
+        if (end.complete && end.have_usage)
+            settle_by_usage(c, &end.usage);
+    }
     /* With the provider it is not known whether anything left; before it is. */
     settle(c, c->waiting || c->asking ? CALL_UNSENT : CALL_WHOLE, NULL, 0);
     attempt_holds(c->p, c->live, c->counted, 0);

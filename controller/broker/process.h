@@ -57,7 +57,7 @@ struct process {
     struct err broken; /* code != 0: the engine's socket is of no use any more */
 };
 
-#define PROCESS_BUFFERED_MAX (256u << 20)
+#define PROCESS_BUFFERED_MAX (256u << 20) /* and a little of each attempt: see attempt_room */
 
 /* Begins to serve the engine on its socket. */
 int process_watch(struct process *p, int engine_fd, struct err *err);

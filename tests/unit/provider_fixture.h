@@ -103,6 +103,11 @@ static void stream(struct provider_counts *seen, int fd, const char *how)
     else if (strcmp(how, "noend") != 0)
         say_chunk(fd, PROVIDER_COMPLETED(PROVIDER_USAGE));
     atomic_fetch_add(&seen->served, strcmp(how, "stream") == 0);
+    if (strcmp(how, "endcut") == 0)
+        _exit(0);
+    if (strcmp(how, "stays") == 0)
+        for (;;)
+            pause();
     say(fd, "0\r\n\r\n");
 }
 

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include "common/clock.h"
 #include "common/sha256.h"
 #include "controller/broker/attempts.h"
+#include "controller/broker/door_internal.h"
 #include "tests/unit/cm.h"
 #include "tests/unit/fixture.h"
 
@@ -336,20 +338,22 @@ static void malformed(void **state)
 static void no_attempt_takes_all_room(void **state)
 {
     static struct process p;
-    struct live_attempt jail[4] = {0};
+    struct live_attempt jail[12] = {0};
     const size_t step = 1 << 20;
     (void)state;
-    for (size_t i = 0; i < 4; i++) {
-        while (attempt_room(&p, &jail[i], step))
+    for (size_t i = 0; i < 12; i++) {
+        while (attempt_room(&p, &jail[i], step, 0))
             attempt_holds(&p, &jail[i], 0, step);
-        assert_in_range(jail[i].buffered, 15 << 20, 128 << 20);
+        assert_in_range(jail[i].buffered, i < 4 ? 15 << 20 : ATTEMPT_ROOM_MIN, 128 << 20);
     }
-    assert_false(attempt_room(&p, &jail[0], 1));
-    for (size_t i = 0; i < 4; i++)
+    assert_false(attempt_room(&p, &jail[0], 1, 0));
+    assert_false(attempt_room(&p, &jail[11], 1, 0));
+    assert_true(attempt_room(&p, &jail[11], 1, ANSWERS_SPARE));
+    for (size_t i = 0; i < 12; i++)
         attempt_holds(&p, &jail[i], jail[i].buffered, 0);
     assert_int_equal(p.buffered, 0);
-    assert_true(attempt_room(&p, &jail[0], 128 << 20));
-    assert_false(attempt_room(&p, &jail[0], SIZE_MAX));
+    assert_true(attempt_room(&p, &jail[0], 128 << 20, 0));
+    assert_false(attempt_room(&p, &jail[0], SIZE_MAX, ANSWERS_SPARE));
 }
 
 static void held_back(void **state)
@@ -439,6 +443,48 @@ static void large_body(void **state)
     leave(r, fd);
 }
 
+/* Before the descriptors are all gone, doors are refused. */
+static void few_files(void **state)
+{
+    struct rig *r = *state;
+    struct rlimit usual, few = {.rlim_cur = 300};
+    int ends[200], n = 0;
+    struct err err = ERR_INIT;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    few.rlim_max = usual.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    while (n < 200) {
+        int pair[2];
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        ends[n++] = pair[0];
+        if (door_open(r->p, ATTEMPT, pair[1], &err) < 0)
+            break;
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    assert_in_range(n, 10, 100);
+    assert_non_null(strstr(err.msg, "too many connections"));
+    for (int i = 0; i < n; i++)
+        close(ends[i]);
+    while (r->p->doors)
+        turn(r);
+}
+
+/* Bytes keep coming, but the body does not end. */
+static void endless_body(void **state)
+{
+    struct rig *r = *state;
+    int fd = knock(r);
+    puts_to(r, fd, "POST /a HTTP/1.1\r\n" AUTH "Content-Length: 1000\r\n\r\nx");
+    doors_tick(r->p);
+    assert_non_null(r->p->doors);
+    r->p->doors->begun_ms -= 600001;
+    puts_to(r, fd, "y");
+    doors_tick(r->p);
+    assert_null(r->p->doors);
+    close(fd);
+    turn(r);
+}
+
 static void on_turn(uv_prepare_t *h)
 {
     doors_turn(h->data);
@@ -496,12 +542,13 @@ static int teardown(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kept_alive), cmocka_unit_test(in_any_pieces),
-        cmocka_unit_test(continued),  cmocka_unit_test(strangers),
-        cmocka_unit_test(malformed),  cmocka_unit_test(no_attempt_takes_all_room),
-        cmocka_unit_test(held_back),  cmocka_unit_test(broken_off),
-        cmocka_unit_test(gone),       cmocka_unit_test(many_doors),
-        cmocka_unit_test(large_body),
+        cmocka_unit_test(kept_alive),   cmocka_unit_test(in_any_pieces),
+        cmocka_unit_test(continued),    cmocka_unit_test(strangers),
+        cmocka_unit_test(malformed),    cmocka_unit_test(no_attempt_takes_all_room),
+        cmocka_unit_test(held_back),    cmocka_unit_test(broken_off),
+        cmocka_unit_test(gone),         cmocka_unit_test(many_doors),
+        cmocka_unit_test(large_body),   cmocka_unit_test(few_files),
+        cmocka_unit_test(endless_body),
     };
     cmocka_set_test_filter(argc == 2 ? argv[1] : NULL);
     return cmocka_run_group_tests(tests, setup, teardown);

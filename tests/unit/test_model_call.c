@@ -47,9 +47,10 @@ static void save(const struct rig *r, const char *name, const char *text)
 
 static void write_books(const struct rig *r, int port)
 {
-    static const char *const hows[] = {
-        "ok",   "stream", "cut", "hang", "endless", "nousage", "zero",  "lie",     "noend", "rst",
-        "mute", "401",    "429", "500",  "302",     "noise",   "giant", "headers", "dead"};
+    static const char *const hows[] = {"ok",   "stream", "cut",   "hang",  "endless", "nousage",
+                                       "zero", "lie",    "noend", "rst",   "mute",    "401",
+                                       "429",  "500",    "302",   "noise", "giant",   "headers",
+                                       "dead", "endcut", "stays"};
     struct buf b;
     char text[256];
     buf_init(&b, 65536);
@@ -264,6 +265,7 @@ static void bad_providers(void **state)
         {"500", true, 500, 0, 1, "creel:"},
         {"302", true, 502, 0, 1, "HTTP 302"},
         {"dead", true, 502, 0, 0, "creel:"},
+        {"endcut", true, 200, 110, 1, "response.completed"},
         {"endless", true, 200, -1, 1, "response.failed"},
         {"giant", false, 200, -1, 1, "aaaa"},
     };
@@ -356,6 +358,73 @@ static void gone(void **state)
     while (sum(r).held_micros > 0)
         uv_run(&r->p->loop, UV_RUN_ONCE);
     assert_int_equal(sum(r).spent_micros, reserve(true));
+}
+
+/* An agent hangs up as soon as it has the last event: what that said is what it costs. */
+static void gone_after_the_end(void **state)
+{
+    struct rig *r = *state;
+    char all[4096];
+    size_t n = 0;
+    begin(r, "stays", 900000000, 3);
+    int fd = knock(r);
+    ask(fd, TOKEN, 1, true);
+    while (!memmem(all, n, "response.completed", 18)) {
+        ssize_t some = recv(fd, all + n, sizeof all - n, MSG_DONTWAIT);
+        n += some > 0 ? (size_t)some : 0;
+        uv_run(&r->p->loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(sum(r).held_micros, reserve(true));
+    close(fd);
+    while (sum(r).held_micros > 0)
+        uv_run(&r->p->loop, UV_RUN_ONCE);
+    assert_int_equal(sum(r).spent_micros, 110);
+}
+
+static int call_with(struct rig *r, size_t pad)
+{
+    char *text = malloc(pad + 1024);
+    assert_non_null(text);
+    int fd = knock(r);
+    int n = snprintf(
+        text, 1024,
+        "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1:4100\r\nAuthorization: Bearer " TOKEN
+        "\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n"
+        "{\"model\":\"m\",\"input\":\"",
+        pad + 24);
+    memset(text + n, 'a', pad);
+    memcpy(text + n + pad, "\"}", 2);
+    for (size_t at = 0, len = (size_t)n + pad + 2; at < len;) {
+        ssize_t some = send(fd, text + at, len - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (some < 0 && errno != EAGAIN)
+            break; /* it was answered before its end */
+        at += some > 0 ? (size_t)some : 0;
+        uv_run(&r->p->loop, UV_RUN_NOWAIT);
+    }
+    free(text);
+    return await(r, fd);
+}
+
+/* Somebody fills the memory: others are still served, if they ask for little. */
+static void crowded(void **state)
+{
+    struct rig *r = *state;
+    struct live_attempt *mine;
+    struct err err;
+    begin(r, "ok", 900000000, 8);
+    r->p->buffered += PROCESS_BUFFERED_MAX;
+    assert_int_equal(call(r, TOKEN, 1, false), 200);
+    assert_int_equal(call_with(r, 5 << 20), 429);
+    r->p->buffered -= PROCESS_BUFFERED_MAX;
+    assert_int_equal(call_with(r, 5 << 20), 200);
+    /* and nobody may fill it alone */
+    assert_ok(attempts_get(r->p, r->attempt, &mine, &err));
+    attempt_holds(r->p, mine, 0, PROCESS_BUFFERED_MAX / 2 - (1 << 20));
+    assert_int_equal(call_with(r, 5 << 20), 429);
+    assert_int_equal(call(r, TOKEN, 1, false), 200);
+    attempt_holds(r->p, mine, PROCESS_BUFFERED_MAX / 2 - (1 << 20), 0);
+    assert_int_equal(mine->buffered, 0);
+    assert_int_equal(r->p->buffered, 0);
 }
 
 static void tokens(void **state)
@@ -465,9 +534,16 @@ static int teardown(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good),   cmocka_unit_test(bad_providers),  cmocka_unit_test(many_at_once),
-        cmocka_unit_test(loops),  cmocka_unit_test(budget_ends_it), cmocka_unit_test(gone),
-        cmocka_unit_test(tokens), cmocka_unit_test(killed),
+        cmocka_unit_test(good),
+        cmocka_unit_test(bad_providers),
+        cmocka_unit_test(many_at_once),
+        cmocka_unit_test(loops),
+        cmocka_unit_test(budget_ends_it),
+        cmocka_unit_test(gone),
+        cmocka_unit_test(tokens),
+        cmocka_unit_test(killed),
+        cmocka_unit_test(gone_after_the_end),
+        cmocka_unit_test(crowded),
     };
     cmocka_set_test_filter(argc == 2 ? argv[1] : NULL);
     return cmocka_run_group_tests(tests, setup, teardown);
