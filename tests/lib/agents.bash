@@ -8,28 +8,39 @@
 # tools do the work; the mock only asks for them.
 
 # agent_tools NAME : the tool layer with it, made by deploy/tools from the npm registry that is configured
-# here, at the version of tests/fixtures/agents/versions.json, and kept from run to run.
+# here, at the version of tests/fixtures/agents/versions.json, and kept from run to run, until deploy/tools or
+# the version is another. What comes over a network is waited for 10 minutes at most.
 agent_tools()
 {
-    local cache version integrity
-    cache=${CREEL_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/creel-tests}/tools/$1
+    local cache recipe all version integrity status
     version=$(jq -r --arg name "$1" '.[$name].version' "$CREEL_ROOT/tests/fixtures/agents/versions.json")
     integrity=$(jq -r --arg name "$1" '.[$name].integrity' "$CREEL_ROOT/tests/fixtures/agents/versions.json")
+    all=${CREEL_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/creel-tests}/tools
+    recipe=$(cat "$CREEL_ROOT/deploy/tools" - <<<"$version $integrity" | sha256sum)
+    cache=$all/$1-${recipe:0:12}
     mkdir -p "$cache"
+    touch "$cache"
+    # What no run of a week has used.
+    find "$all" -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -rf {} +
+    status=0
     (
-        flock 9
-        [ -x "$cache/$1-$version/creel-ok" ] && exit 0
+        flock -w 900 9 || { echo 'another run has been at it for 15 minutes'; exit 1; }
+        [ ! -e "$cache/ok" ] || exit 0
         command -v npm >/dev/null || { echo 'no npm here'; exit 77; }
-        sh "$CREEL_ROOT/deploy/tools" --to "$cache" "$1@$version" || exit 77
+        # Of one that was cut short nothing is kept.
+        find "$cache" -mindepth 1 ! -name .lock -delete
+        export npm_config_fetch_retries=2 npm_config_fetch_timeout=60000
+        timeout -k 10 600 sh "$CREEL_ROOT/deploy/tools" --to "$cache" "$1@$version" 9>&- || {
+            [ $? -lt 124 ] || echo 'deploy/tools did not end within 10 minutes'
+            exit 77
+        }
         # What came is what these tests were written for.
         jq -e --arg want "$integrity" '.tools[0].integrity == $want' "$cache/tools.json" ||
             { echo "$1 $version is not the package that the tests know"; exit 1; }
-        install -m 755 /dev/null "$cache/$1-$version/creel-ok"
-    ) 9>"$cache/.lock" >"$BATS_FILE_TMPDIR/tools.log" 2>&1 || {
-        [ $? -eq 77 ] && skip "the packages of $1 cannot be had from the npm registry that is configured here: $(tail -n 1 "$BATS_FILE_TMPDIR/tools.log")"
-        cat "$BATS_FILE_TMPDIR/tools.log"
-        return 1
-    }
+        : >"$cache/ok"
+    ) 9>"$cache/.lock" >"$BATS_FILE_TMPDIR/tools.log" 2>&1 || status=$?
+    [ "$status" -ne 77 ] || skip "the packages of $1 cannot be had from the npm registry that is configured here: $(tail -n 1 "$BATS_FILE_TMPDIR/tools.log")"
+    [ "$status" -eq 0 ] || { cat "$BATS_FILE_TMPDIR/tools.log"; return 1; }
     AGENT_TOOLS=$cache
 }
 
@@ -53,10 +64,12 @@ agents_down()
     e2e_down
 }
 
-# agent_task NAME ARG... : the task of these tests.
+# agent_task NAME ARG... : the task of these tests. The task's own limit ends it; the other one is for an engine
+# that does not.
 agent_task()
 {
-    task --agent "$1" --limit mem=4G,disk=2G,wall=4m "${@:2}" --test 'grep -q Hello greet.py' 'creel-edit: fix the typo in greet.py'
+    timeout -k 10 600 creel run --repo "$REPO" --yes --agent "$1" --limit mem=4G,disk=2G,wall=4m "${@:2}" --test 'grep -q Hello greet.py' \
+        'creel-edit: fix the typo in greet.py' </dev/null
 }
 
 # The four calls of the fixture: their tokens, and what they cost to the micro-dollar.

@@ -66,7 +66,7 @@ aimock_up()
     AIMOCK_STRICT_TURN_INDEX=1 AIMOCK_API_KEYS=$(broker_key) setsid node "$dir/node_modules/@copilotkit/aimock/dist/cli.js" \
         -p "$port" "${flags[@]}" --log-level warn --journal-max 0 </dev/null >"$E2E/provider/aimock.log" 2>&1 3>&- &
     echo $! >"$E2E/provider/aimock.pid"
-    throwaway_wait 20 listens "$port" || { cat "$E2E/provider/aimock.log"; return 1; }
+    throwaway_wait 60 listens "$port" || { cat "$E2E/provider/aimock.log"; return 1; }
     export AIMOCK="http://127.0.0.1:$port"
     creel provider add mock --base-url "$AIMOCK" --secret provider-key --auth bearer \
         --dialect responses --dialect chat --dialect messages --day-budget 1000 --day-calls 100000
@@ -75,12 +75,12 @@ aimock_up()
 # What aimock saw since the last aimock_forget: its journal, as JSON.
 aimock_journal()
 {
-    curl -sS -H "authorization: Bearer $(broker_key)" "$AIMOCK/__aimock/journal"
+    curl -sS --max-time 60 -H "authorization: Bearer $(broker_key)" "$AIMOCK/__aimock/journal"
 }
 
 aimock_forget()
 {
-    curl -sS -o /dev/null -X POST -H "authorization: Bearer $(broker_key)" "$AIMOCK/__aimock/reset/journal"
+    curl -sS --max-time 60 -o /dev/null -X POST -H "authorization: Bearer $(broker_key)" "$AIMOCK/__aimock/reset/journal"
 }
 
 # aimock_calls : how many model calls it answered.
@@ -96,7 +96,7 @@ faulty_up()
     mkdir "$FAULTY"
     setsid python3 "$TOOLS/provider.py" --key "$(broker_key)" --dir "$FAULTY" </dev/null >"$FAULTY/log" 2>&1 3>&- &
     echo $! >"$FAULTY/pid"
-    throwaway_wait 10 test -s "$FAULTY/port" || { cat "$FAULTY/log"; return 1; }
+    throwaway_wait 60 test -s "$FAULTY/port" || { cat "$FAULTY/log"; return 1; }
     : >"$FAULTY/journal"
     creel provider add faulty --base-url "http://127.0.0.1:$(cat "$FAULTY/port")" --secret provider-key --auth bearer \
         --dialect responses --dialect chat --dialect messages --day-budget 1000 --day-calls 100000
