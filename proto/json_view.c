@@ -15,14 +15,18 @@ static const char *skip_space(const char *p, const char *end)
     return p;
 }
 
-/* Behind the string that begins at p. */
+/* Behind the string that begins at p: a quote ends it unless an odd number of backslashes is before it. */
 static const char *skip_string(const char *p, const char *end)
 {
-    for (p++; p < end && *p != '"'; p++) {
-        if (*p == '\\' && p + 1 < end)
-            p++;
+    const char *from = p + 1, *quote, *slash;
+
+    for (p++; (quote = memchr(p, '"', (size_t)(end - p))); p = quote + 1) {
+        for (slash = quote; slash > from && slash[-1] == '\\';)
+            slash--;
+        if ((quote - slash) % 2 == 0)
+            return quote + 1;
     }
-    return p < end ? p + 1 : end;
+    return end;
 }
 
 static const char *skip_container(const char *p, const char *end)

@@ -10,6 +10,7 @@
 #define ANSWER_HEADER_BYTES (64u << 10)
 #define ANSWER_HEADERS_MAX  256
 #define ANSWER_MAX          (64u << 20)
+#define UPLOAD_SMALL        16384L /* the least that libcurl takes */
 
 static size_t end_it(struct http_exchange *x, const char *why)
 {
@@ -158,6 +159,9 @@ static void set_body(struct http_exchange *x, const struct http_ask *ask)
     curl_easy_setopt(x->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)x->len);
     curl_easy_setopt(x->easy, CURLOPT_READFUNCTION, on_read);
     curl_easy_setopt(x->easy, CURLOPT_READDATA, x);
+    /* libcurl makes and wipes a whole buffer for each exchange. */
+    if (x->len <= (size_t)UPLOAD_SMALL)
+        curl_easy_setopt(x->easy, CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_SMALL);
     curl_easy_setopt(x->easy, CURLOPT_SEEKFUNCTION, on_seek);
     curl_easy_setopt(x->easy, CURLOPT_SEEKDATA, x);
 }

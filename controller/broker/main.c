@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -33,6 +34,7 @@
 #define LEDGER_WAIT_MS 50
 #define FILES_WANTED   16384
 #define REVOKE_MS      8000 /* that a process whose engine is gone goes on for, to revoke tokens */
+#define HEAP_KEPT      (16 << 20)
 
 /* Reads the key file and wipes all of it but the key itself, which goes into guarded memory. */
 static int load_key(struct process *p, const char *path, struct err *err)
@@ -253,6 +255,8 @@ static void process_end(struct process *p)
 int broker_main(const char *key_path, const char *dir)
 {
     struct err err = ERR_INIT;
+    mallopt(M_TRIM_THRESHOLD,
+            HEAP_KEPT); /* else each call gives its pages back, and gets them anew */
     struct process *p = calloc(1, sizeof *p);
     int rc = p ? process_start(p, key_path, dir, &err) : err_set(&err, ERR_FAIL, "out of memory");
     if (rc == 0) {

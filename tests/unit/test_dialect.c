@@ -541,6 +541,27 @@ static int tear_down(void **state)
     return 0;
 }
 
+/* A quote behind backslashes ends its string when their number is even, whatever was before them. */
+static void where_strings_end(void **state)
+{
+    char body[256];
+    (void)state;
+    for (int before = 0; before < 3; before += 2) {
+        for (int slashes = 0; slashes < 9; slashes++) {
+            struct json_view v;
+            char run[10] = {0};
+            memset(run, '\\', (size_t)slashes);
+            /* Of an odd number the last one hides the quote, and a second one ends the string. */
+            snprintf(body, sizeof body, "{\"a\":\"%.*s%s\"%s,\"b\":[\"]\"],\"c\":7}", before,
+                     "\\\"", run, slashes % 2 ? "\"" : "");
+            assert_true(json_view_get(json_view_root(body, strlen(body)), "c", &v));
+            assert_int_equal(v.n, 1);
+            assert_true(json_view_get(json_view_root(body, strlen(body)), "a", &v));
+            assert_int_equal(v.n, 2 + (size_t)before + (size_t)slashes + (size_t)(slashes % 2));
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -558,6 +579,7 @@ int main(void)
         cmocka_unit_test(the_same_call_again),
         cmocka_unit_test(what_is_no_request),
         cmocka_unit_test(the_largest),
+        cmocka_unit_test(where_strings_end),
         cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
