@@ -39,6 +39,21 @@ void minted_free(struct minted *m)
     free(m);
 }
 
+/* The secret that the call goes with; NULL: the minted token itself. */
+static const char *secret_of(const struct minted *m)
+{
+    if (m->forge.kind != FORGE_GITHUB)
+        return m->forge.token;
+    return m->call == FORGE_REVOKE ? NULL : m->forge.key;
+}
+
+/* It did not do; it may be another one by now. */
+static void drop_secret(const struct minted *m)
+{
+    if (secret_of(m))
+        secrets_drop(m->q->use.secrets, secret_of(m));
+}
+
 static void finish(struct minted *m, bool sent, const struct err *err)
 {
     minted_done_cb *done = m->done;
@@ -66,6 +81,8 @@ static void on_end(void *arg, bool sent, const struct err *err)
     struct minted *m = arg;
     if (err)
         m->status = 0;
+    if (m->status == 401)
+        drop_secret(m);
     finish(m, sent, err);
 }
 
@@ -94,8 +111,10 @@ static void send_with(struct minted *m, const char *credential, size_t len)
     if (rc == 0)
         rc = http_send(m->q->use.http, &ask, &callbacks, m, &m->x, &err);
     forge_headers_wipe(&headers);
-    if (rc < 0)
+    if (rc < 0) {
+        drop_secret(m);
         finish(m, false, &err);
+    }
 }
 
 static void on_secret(void *arg, const char *value, size_t len, const struct err *err)
@@ -114,10 +133,12 @@ static void on_secret(void *arg, const char *value, size_t len, const struct err
     struct buf jwt;
     buf_init(&jwt, 16384);
     (void)buf_room(&jwt, 8192);
-    if (forge_jwt(value, len, m->forge.app_id, clock_wall_s(), &jwt, &bad) < 0)
+    if (forge_jwt(value, len, m->forge.app_id, clock_wall_s(), &jwt, &bad) < 0) {
+        drop_secret(m);
         finish(m, false, &bad);
-    else
+    } else {
         send_with(m, buf_str(&jwt), jwt.len);
+    }
     buf_wipe(&jwt);
 }
 
@@ -136,12 +157,11 @@ void minted_call(struct minted *m, enum forge_call call, minted_done_cb *done)
         buf_clear(&m->body);
     if (forge_call_url(call, &marks, &m->url, &err) < 0) {
         finish(m, false, &err);
-    } else if (call == FORGE_REVOKE && m->forge.kind == FORGE_GITHUB) {
+    } else if (!secret_of(m)) {
         send_with(m, m->token.value, m->token.len);
     } else {
         m->asking_secret = true;
-        secrets_get(m->q->use.secrets,
-                    m->forge.kind == FORGE_GITHUB ? m->forge.key : m->forge.token, on_secret, m);
+        secrets_get(m->q->use.secrets, secret_of(m), on_secret, m);
     }
 }
 

@@ -70,6 +70,7 @@ struct git_call {
     struct git_tips tips;
     struct buf report;
     char user[32], ca_file[513];
+    char secret[SECRET_NAME_SIZE]; /* its name; "": none is sent */
     bool wants_secret;
     struct http_exchange *x;
     bool headed, passing, full;
@@ -240,6 +241,8 @@ static void on_head(void *arg, int status, const struct strv *headers)
     char *lines[] = {type, (char[]){"cache-control: no-cache"}, NULL};
 
     c->headed = true;
+    if (status == 401 && c->secret[0])
+        secrets_drop(c->p->secrets, c->secret); /* it may have been changed since */
     if (!c->rq) {
         c->passing = status == 200 && answer_right(c, headers);
         return;
@@ -424,7 +427,6 @@ static void go(struct git_call *c)
     struct forges forges;
     const struct forge *f;
     struct err err = ERR_INIT;
-    char secret[SECRET_NAME_SIZE] = "";
 
     if (forges_load(c->p->dirfd, &forges, &err) < 0) {
         reply_refused(c->rq, c->kind, "the operator's list of forges cannot be read");
@@ -432,17 +434,17 @@ static void go(struct git_call *c)
         return;
     }
     if (forge_find(&forges, c->live->a.repo.url, &f, &repo, &err) == 0) {
-        snprintf(secret, sizeof(secret), "%s", f->token);
+        snprintf(c->secret, sizeof(c->secret), "%s", f->token);
         snprintf(c->user, sizeof(c->user), "%s", forge_git_user((enum forge_kind)f->kind));
         snprintf(c->ca_file, sizeof(c->ca_file), "%s", f->ca_file);
     }
     forges_done(&forges);
-    if (!secret[0]) {
+    if (!c->secret[0]) {
         send_on(c, "", 0);
         return;
     }
     c->wants_secret = true;
-    secrets_get(c->p->secrets, secret, on_secret, c);
+    secrets_get(c->p->secrets, c->secret, on_secret, c);
 }
 
 /* ---- the jail's request */

@@ -231,6 +231,8 @@ static void pass_error(struct model_call *c)
     char why[160];
     size_t at;
     settle(c, CALL_FAILED, NULL, 0);
+    if (c->status == 401)
+        secrets_drop(c->p->secrets, c->provider.secret); /* it may have been changed since */
     if (c->status == 401 || c->status == 403) {
         snprintf(why, sizeof why, "the provider %s refused the controller's key (HTTP %d)",
                  c->provider.name, c->status);
@@ -342,8 +344,10 @@ static int send_call(struct model_call *c, const char *key, size_t len, struct e
     char url[1024];
     struct strv headers = {0};
     snprintf(url, sizeof url, "%s%s", c->provider.base_url, dialect_path(c->dialect));
-    if (!key_fit(key, len))
+    if (!key_fit(key, len)) {
+        secrets_drop(c->p->secrets, c->provider.secret);
         return err_set(err, ERR_FAIL, "secret %s: no header can hold it", c->provider.secret);
+    }
     int rc = strv_copy(&headers, &c->headers);
     if (rc == 0)
         rc = strv_add(&headers, "content-type: application/json") |

@@ -18,6 +18,7 @@
 #define IDLE_MS   (10u * 60 * 1000) /* not used for so long: wiped */
 #define LOOK_MS   60000
 #define FAILED_MS 10000 /* a failure is not tried again before: a command may ask a person */
+#define DROP_MS   10000 /* nor is a value had anew that did not do */
 #define NAMES_MAX 256
 
 struct waiter {
@@ -32,10 +33,10 @@ struct entry {
     char name[SECRET_NAME_SIZE];
     char *value; /* locked, NUL behind it; NULL: not there */
     size_t len;
-    uint64_t used_ms, failed_ms; /* loop time */
-    struct err failed;           /* code != 0: the last time */
-    bool asked;                  /* the helper's answer is due */
-    bool stale;                  /* to be wiped as soon as nobody looks at it */
+    uint64_t used_ms, failed_ms, dropped_ms; /* loop time */
+    struct err failed;                       /* code != 0: the last time */
+    bool asked;                              /* the helper's answer is due */
+    bool stale;                              /* to be wiped as soon as nobody looks at it */
     struct waiter *waiters, **last;
 };
 
@@ -349,8 +350,11 @@ void secrets_get(struct secrets *s, const char *name, secret_cb *cb, void *arg)
 void secrets_drop(struct secrets *s, const char *name)
 {
     struct entry *e = find(s, name);
-    if (e)
-        e->stale = e->value != NULL;
+    uint64_t now = uv_now(s->loop);
+    if (e && e->value && (e->dropped_ms == 0 || now - e->dropped_ms >= DROP_MS)) {
+        e->stale = true;
+        e->dropped_ms = now;
+    }
     settle(s);
 }
 

@@ -56,7 +56,8 @@ void secrets_close(struct secrets *s); /* wipes; no callback comes after */
 typedef void secret_cb(void *arg, const char *value, size_t len, const struct err *err);
 /* May call back at once. Several wants for one name share one resolution. */
 void secrets_get(struct secrets *s, const char *name, secret_cb *cb, void *arg);
-/* The value did not do (a provider refused it): the next secrets_get resolves it anew. */
+/* The value did not do (whoever it is for refused it): the next secrets_get resolves it anew, unless that was
+ * so a moment ago. */
 void secrets_drop(struct secrets *s, const char *name);
 /* The owner of these callbacks is going: none comes any more. */
 void secrets_forget(struct secrets *s, void *arg);

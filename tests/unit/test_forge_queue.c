@@ -31,6 +31,7 @@ struct rig {
     struct forge_queue *q;
     struct http_client *http;
     struct secrets *secrets;
+    const char *credential; /* that the forge wants for a revocation; NULL: any */
     uint8_t sec[KEY_SEC_BYTES], runner_pub[KEY_PUB_BYTES], runner_sec[KEY_SEC_BYTES];
     enum forge_kind kind;
     /* what the forge does */
@@ -102,6 +103,10 @@ static void unmint(struct rig *r, const char *request, struct buf *answer)
     char token[600];
     const char *by_id = strstr(request, "/access_tokens/");
     strike(r, KILL_REVOKING);
+    if (r->credential && !strstr(request, r->credential)) {
+        fake_answer(answer, 401, "{}");
+        return;
+    }
     if (r->revoke_status != 204) {
         fake_answer(answer, r->revoke_status, "{}");
         return;
@@ -460,7 +465,31 @@ static void test_revoking_is_retried(void **state)
     assert_int_equal(sql(r, REVOKED), 1);
 }
 
+/* The operator's own token was changed behind its reference, and the old one is good for nothing. */
+static void test_revoking_with_a_changed_secret(void **state)
+{
+    struct rig *r = *state;
+    char path[PATH_MAX];
+    r->kind = FORGE_GITLAB;
+    r->life_s = 2 * 86400;
+    write_config(r);
+    open_queue(r);
+    ask(r);
+    until_told(r, 1);
+    r->credential = "glpat-another";
+    fixture_path(r->dir, "own", path);
+    assert_int_equal(truncate(path, 0), 0);
+    fixture_write(r->dir, "own", "glpat-another\n");
+    forge_queue_over(r->q, ATTEMPT);
+    while (sql(r, OPEN) > 0)
+        uv_run(&r->loop, UV_RUN_ONCE);
+    assert_int_equal(living(r), 0);
+    assert_int_equal(sql(r, REVOKED), 1);
+    assert_non_null(strstr(buf_str(&r->notes), "does not take the credential"));
+}
+
 /* At three quarters of its life a new one comes, for as long as the attempt runs; the one before is revoked. */
+
 static void test_renewal(void **state)
 {
     struct rig *r = *state;
@@ -599,9 +628,16 @@ int main(void)
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-        T(test_mint_and_revoke), T(test_no_token_on_disk),    T(test_more_than_asked),
-        T(test_refusals),        T(test_revoking_is_retried), T(test_renewal),
-        T(test_next_process),    T(test_other_key),           T(test_crashes),
+        T(test_mint_and_revoke),
+        T(test_no_token_on_disk),
+        T(test_more_than_asked),
+        T(test_refusals),
+        T(test_revoking_is_retried),
+        T(test_renewal),
+        T(test_revoking_with_a_changed_secret),
+        T(test_next_process),
+        T(test_other_key),
+        T(test_crashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -285,6 +285,25 @@ static void bad_providers(void **state)
     }
 }
 
+/* Behind its reference there is another key now, of which nobody told the broker. */
+static void a_key_that_was_changed(void **state)
+{
+    struct rig *r = *state;
+    begin(r, "ok", 900000000, 8);
+    assert_int_equal(call(r, TOKEN, 1, false), 200);
+    int wrong = atomic_load(&r->provider.seen->wrong_key);
+    save(r, "the-key", "another-key-0123456789\n");
+    assert_int_equal(call(r, TOKEN, 2, false), 200);
+    assert_int_equal(atomic_load(&r->provider.seen->wrong_key), wrong); /* it worked until now */
+    begin(r, "401", 900000000, 8);
+    assert_int_equal(call(r, TOKEN, 1, false), 400);
+    assert_int_equal(call(r, TOKEN, 2, false), 400);
+    assert_int_equal(atomic_load(&r->provider.seen->wrong_key), wrong + 1); /* for this provider */
+    save(r, "the-key", "real-key-0123456789\n");
+    assert_int_equal(call(r, TOKEN, 3, false), 400);
+    assert_int_equal(atomic_load(&r->provider.seen->wrong_key), wrong + 2); /* not at once again */
+}
+
 static void many_at_once(void **state)
 {
     struct rig *r = *state;
@@ -534,15 +553,11 @@ static int teardown(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good),
-        cmocka_unit_test(bad_providers),
-        cmocka_unit_test(many_at_once),
-        cmocka_unit_test(loops),
-        cmocka_unit_test(budget_ends_it),
-        cmocka_unit_test(gone),
-        cmocka_unit_test(tokens),
-        cmocka_unit_test(killed),
-        cmocka_unit_test(gone_after_the_end),
+        cmocka_unit_test(good),          cmocka_unit_test(a_key_that_was_changed),
+        cmocka_unit_test(bad_providers), cmocka_unit_test(many_at_once),
+        cmocka_unit_test(loops),         cmocka_unit_test(budget_ends_it),
+        cmocka_unit_test(gone),          cmocka_unit_test(tokens),
+        cmocka_unit_test(killed),        cmocka_unit_test(gone_after_the_end),
         cmocka_unit_test(crowded),
     };
     cmocka_set_test_filter(argc == 2 ? argv[1] : NULL);
