@@ -35,6 +35,7 @@
 #define GIT_ANSWER_MAX (4ull << 30) /* a clone */
 #define REPORT_MAX     (256u << 10) /* of a forge's answer to a push, as far as it is read here */
 #define NOTES_MAX      50           /* lines in one attempt's log */
+#define LOOK_BYTES     4096         /* a body may come a byte at a time */
 #define UNHEARD_MAX    16           /* pushes of one attempt whose clients have gone */
 
 enum git_kind { GIT_REFS_FETCH, GIT_REFS_PUSH, GIT_FETCH, GIT_PUSH, GIT_KIND_COUNT };
@@ -66,6 +67,7 @@ struct git_call {
     struct git_push *push;
     int commands;   /* of a push: 0 not whole yet, 1 whole, -1 refused */
     size_t list;    /* bytes of the list of commands */
+    size_t look_at; /* bytes of the body: before there are so many, it is not looked for again */
     struct err why; /* code != 0: the push is refused, when its body is over */
     struct git_tips tips;
     struct buf report;
@@ -525,7 +527,7 @@ static void count(struct git_call *c)
     c->counted = c->body.cap;
 }
 
-/* Judges the list of commands as soon as it is whole. */
+/* Judges the list of commands once it is whole. */
 static void look_commands(struct git_call *c)
 {
     struct live_attempt *live = c->live;
@@ -537,6 +539,7 @@ static void look_commands(struct git_call *c)
     else if (c->commands > 0 && c->push->n > 0 &&
              git_push_judge(c->push, live->a.branch, live->git_tip, &c->why) < 0)
         c->commands = -1;
+    c->look_at = c->body.len + LOOK_BYTES;
 }
 
 static void refuse_push(struct git_call *c, const char *why)
@@ -566,7 +569,7 @@ static bool on_body(void *state, const void *bytes, size_t n)
         buf_init(&c->body, 0);
     }
     count(c);
-    if (c->kind == GIT_PUSH && c->commands == 0)
+    if (c->kind == GIT_PUSH && c->commands == 0 && c->body.len >= c->look_at)
         look_commands(c);
     return true;
 }
@@ -574,6 +577,8 @@ static bool on_body(void *state, const void *bytes, size_t n)
 /* A flush alone is git asking whether it will be let in before it says more. */
 static void end_of_push(struct git_call *c)
 {
+    if (c->commands == 0)
+        look_commands(c);
     if (c->commands == 0)
         refuse_push(c, "the push ends in its list of commands");
     if (c->commands > 0 && c->push->n == 0 && c->list != c->body.len)
