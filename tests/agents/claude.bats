@@ -5,6 +5,7 @@ load ../lib/agents
 
 setup_file()
 {
+    agents_have claude || return 0
     agents_up claude
     priced claude-sonnet-4-5
 }

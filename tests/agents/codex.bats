@@ -6,6 +6,7 @@ load ../lib/agents
 
 setup_file()
 {
+    agents_have codex || return 0
     agents_up codex
     priced gpt-5.5
 }

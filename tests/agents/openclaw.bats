@@ -5,6 +5,7 @@ load ../lib/agents
 
 setup_file()
 {
+    agents_have openclaw || return 0
     agents_up openclaw
     priced gpt-5.5
 }

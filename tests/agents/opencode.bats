@@ -5,6 +5,7 @@ load ../lib/agents
 
 setup_file()
 {
+    agents_have opencode || return 0
     agents_up opencode
     priced gpt-5.5
 }

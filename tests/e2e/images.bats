@@ -3,8 +3,8 @@ load ../lib/e2e
 
 setup_file()
 {
-    command -v busybox >/dev/null || skip 'no busybox here to make an image of (apt-get install busybox-static)'
-    command -v umoci >/dev/null && command -v skopeo >/dev/null || skip 'no umoci and skopeo here'
+    command -v busybox >/dev/null || skip_file 'no busybox here to make an image of (apt-get install busybox-static)' || return 0
+    command -v umoci >/dev/null && command -v skopeo >/dev/null || skip_file 'no umoci and skopeo here' || return 0
     export IMAGES
     IMAGES=$(mktemp -d "${TMPDIR:-/tmp}/creel-images.XXXXXX")
     oci_image "$IMAGES"

@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # A host that gives real coding agents to its tasks, and a provider that is a mock nobody here wrote:
 #
-#   agents_up NAME       skips, saying why, where the agent's packages cannot be had
+#   agents_have NAME || return 0     skips the file, saying why, where the packages cannot be had
+#   agents_up NAME
 #   agents_down
 #
 # The agent's edit comes from tests/fixtures/aimock/NAME.json: four answers that look, edit, try and say so. Its
@@ -39,14 +40,19 @@ agent_tools()
             { echo "$1 $version is not the package that the tests know"; exit 1; }
         : >"$cache/ok"
     ) 9>"$cache/.lock" >"$BATS_FILE_TMPDIR/tools.log" 2>&1 || status=$?
-    [ "$status" -ne 77 ] || skip "the packages of $1 cannot be had from the npm registry that is configured here: $(tail -n 1 "$BATS_FILE_TMPDIR/tools.log")"
-    [ "$status" -eq 0 ] || { cat "$BATS_FILE_TMPDIR/tools.log"; return 1; }
+    [ "$status" -ne 77 ] || skip_file "the packages of $1 cannot be had from the npm registry that is configured here:\
+ $(head -n 1 "$BATS_FILE_TMPDIR/tools.log")" || return
+    [ "$status" -eq 0 ] || { cat "$BATS_FILE_TMPDIR/tools.log"; exit 1; }
     AGENT_TOOLS=$cache
+}
+
+agents_have()
+{
+    agent_tools "$1" && aimock_have
 }
 
 agents_up()
 {
-    agent_tools "$1"
     # Jails reach it as another user.
     export THROWAWAY_RUNNER_FLAGS="--tools $AGENT_TOOLS"
     e2e_up
@@ -68,8 +74,8 @@ agents_down()
 # that does not.
 agent_task()
 {
-    timeout -k 10 600 creel run --repo "$REPO" --yes --agent "$1" --limit mem=4G,disk=2G,wall=4m "${@:2}" --test 'grep -q Hello greet.py' \
-        'creel-edit: fix the typo in greet.py' </dev/null
+    timeout -k 10 600 creel run --repo "$REPO" --yes --agent "$1" --limit mem=4G,disk=2G,wall=4m "${@:2}" \
+        --test 'grep -q Hello greet.py' 'creel-edit: fix the typo in greet.py' </dev/null
 }
 
 # The four calls of the fixture: their tokens, and what they cost to the micro-dollar.

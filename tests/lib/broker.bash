@@ -3,6 +3,7 @@
 # by us (aimock), or that misbehave on demand (tests/tools/provider.py), and an operator who has set them up.
 #
 #   broker_up            after e2e_up: the real key, made up for this run, as a secret; prices
+#   aimock_have          before e2e_up: the mock's package, or skips the file
 #   aimock_up FIXTURES   starts aimock with that key, adds it as provider "mock"
 #   faulty_up            starts provider.py, adds it as provider "faulty"
 #   broker_down          before e2e_down
@@ -47,23 +48,23 @@ free_port()
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# npm_set SET : the directory of an npm set, or skips the test.
-npm_set()
+# aimock_have : for setup_file, before anything is up: `aimock_have || return 0`.
+aimock_have()
 {
-    sh "$TOOLS/npm_tools" "$1" 2>"$BATS_FILE_TMPDIR/npm.why"
+    local why=$BATS_FILE_TMPDIR/npm.why
+    command -v node >/dev/null || skip_file 'no node here' || return
+    AIMOCK_DIR=$(sh "$TOOLS/npm_tools" aimock 2>"$why") || skip_file "$(tail -n 1 "$why")"
 }
 
-# aimock_up FIXTURES... : AIMOCK is its URL. It answers 401 to every key but that one.
+# aimock_up FIXTURES... : after aimock_have. AIMOCK is its URL. It answers 401 to every key but that one.
 aimock_up()
 {
-    local dir port file flags=()
-    dir=$(npm_set aimock) || skip "$(tail -n 1 "$BATS_FILE_TMPDIR/npm.why")"
-    command -v node >/dev/null || skip 'no node here'
+    local port file flags=()
     port=$(free_port)
     for file in "$@"; do
         flags+=(-f "$file")
     done
-    AIMOCK_STRICT_TURN_INDEX=1 AIMOCK_API_KEYS=$(broker_key) setsid node "$dir/node_modules/@copilotkit/aimock/dist/cli.js" \
+    AIMOCK_STRICT_TURN_INDEX=1 AIMOCK_API_KEYS=$(broker_key) setsid node "$AIMOCK_DIR/node_modules/@copilotkit/aimock/dist/cli.js" \
         -p "$port" "${flags[@]}" --log-level warn --journal-max 0 </dev/null >"$E2E/provider/aimock.log" 2>&1 3>&- &
     echo $! >"$E2E/provider/aimock.pid"
     throwaway_wait 60 listens "$port" || { cat "$E2E/provider/aimock.log"; return 1; }
