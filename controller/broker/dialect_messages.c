@@ -5,12 +5,10 @@
 
 /* ---- requests */
 
-static int look_block_list(struct judge *j, struct json_view v);
-
 /* Those without a type, and those that Anthropic describes but the agent runs. */
 static const struct kind tools[] = {
-    {"", NULL},         {"custom", NULL},         {"bash_*", NULL},   {"text_editor_*", NULL},
-    {"memory_*", NULL}, {"tool_reference", NULL}, {"*", look_hosted}, {NULL, NULL}};
+    {"", NULL},          {"custom", NULL},         {"bash_2*", NULL},  {"text_editor_2*", NULL},
+    {"memory_2*", NULL}, {"tool_reference", NULL}, {"*", look_hosted}, {NULL, NULL}};
 
 static int look_tool_list(struct judge *j, struct json_view v)
 {
@@ -27,25 +25,46 @@ static int look_image(struct judge *j, struct json_view block)
     return refuse(j, "a picture by address is not allowed");
 }
 
+/* What stands inside of a block, which has a block inside of it no more: each level is read again. */
+static const struct kind innermost[] = {{"text", NULL}, {"image", look_image}, {NULL, NULL}};
+
+static int look_innermost(struct judge *j, struct json_view block)
+{
+    struct json_view content;
+
+    return json_view_get(block, "content", &content)
+               ? look_text_or_kinds(j, content, innermost, "content")
+               : 0;
+}
+
 /* A document that is text costs its bytes; what a PDF costs cannot be told from them. */
 static int look_document(struct judge *j, struct json_view block)
 {
-    struct json_view source, type, content;
+    struct json_view source, type;
 
     if (!json_view_get(block, "source", &source) || !json_view_get(source, "type", &type))
         return refuse(j, "a document without a source");
     if (json_view_is(type, "text"))
         return 0;
-    if (json_view_is(type, "content") && json_view_get(source, "content", &content))
-        return look_block_list(j, content);
+    if (json_view_is(type, "content"))
+        return look_innermost(j, source);
     return refuse(j, "only documents of plain text are allowed");
 }
+
+static const struct kind inner[] = {{"text", NULL},
+                                    {"image", look_image},
+                                    {"document", look_document},
+                                    {"search_result", look_innermost},
+                                    {"tool_reference", NULL},
+                                    {NULL, NULL}};
 
 static int look_inner(struct judge *j, struct json_view block)
 {
     struct json_view content;
 
-    return json_view_get(block, "content", &content) ? look_block_list(j, content) : 0;
+    return json_view_get(block, "content", &content)
+               ? look_text_or_kinds(j, content, inner, "content")
+               : 0;
 }
 
 /* A tool that is made known in the middle of a conversation. */
@@ -80,7 +99,7 @@ static const struct kind blocks[] = {{"text", NULL},
                                      {"tool_reference", NULL},
                                      {"tool_addition", look_addition},
                                      {"tool_removal", NULL},
-                                     {"search_result", look_inner},
+                                     {"search_result", look_innermost},
                                      {"image", look_image},
                                      {"document", look_document},
                                      {"server_tool_use", look_hosted_block},

@@ -87,6 +87,8 @@ int look_cap(struct judge *j, struct json_view v)
         return 0;
     if (!json_view_u64(v, &cap))
         return refuse(j, "is not a whole number");
+    if (cap == 0) /* some providers read it as: as much as there is */
+        return refuse(j, "is zero");
     j->has_cap = true;
     if (cap > j->cap_asked)
         j->cap_asked = cap;

@@ -28,18 +28,35 @@ static int look_shell_tool(struct judge *j, struct json_view tool)
     return look_hosted(j, tool);
 }
 
-static int look_inner_tools(struct judge *j, struct json_view v)
-{
-    struct json_view tools;
+/* Those of a namespace, in which no other one stands: each level is read again. */
+static const struct kind inner_tools[] = {{"function", NULL},
+                                          {"custom", NULL},
+                                          {"local_shell", NULL},
+                                          {"apply_patch", NULL},
+                                          {"tool_search", look_search_tool},
+                                          {"shell", look_shell_tool},
+                                          {"*", look_hosted},
+                                          {NULL, NULL}};
 
-    return json_view_get(v, "tools", &tools) ? look_tool_list(j, tools) : 0;
+static int look_namespace(struct judge *j, struct json_view v)
+{
+    struct json_view list;
+
+    return json_view_get(v, "tools", &list) ? look_kinds(j, list, inner_tools, "a tool") : 0;
+}
+
+static int look_found_tools(struct judge *j, struct json_view v)
+{
+    struct json_view list;
+
+    return json_view_get(v, "tools", &list) ? look_tool_list(j, list) : 0;
 }
 
 static const struct kind tools[] = {{"function", NULL},
                                     {"custom", NULL},
                                     {"local_shell", NULL},
                                     {"apply_patch", NULL},
-                                    {"namespace", look_inner_tools},
+                                    {"namespace", look_namespace},
                                     {"tool_search", look_search_tool},
                                     {"shell", look_shell_tool},
                                     {"*", look_hosted},
@@ -81,13 +98,23 @@ static int look_message(struct judge *j, struct json_view item)
     return look_parts(j, item, "content");
 }
 
+/* Without a type it may be a message, or a reference to what is kept at the provider: this one has no role. */
+static int look_untyped(struct judge *j, struct json_view item)
+{
+    struct json_view v;
+
+    if (!json_view_get(item, "role", &v) || !json_view_get(item, "content", &v))
+        return refuse(j, "an item without type, role and content");
+    return look_message(j, item);
+}
+
 static int look_output(struct judge *j, struct json_view item)
 {
     return look_parts(j, item, "output");
 }
 
 /* Not among them: item_reference (content kept at the provider), files, what hosted tools made. */
-static const struct kind items[] = {{"", look_message},
+static const struct kind items[] = {{"", look_untyped},
                                     {"message", look_message},
                                     {"agent_message", look_message},
                                     {"function_call", NULL},
@@ -101,7 +128,7 @@ static const struct kind items[] = {{"", look_message},
                                     {"apply_patch_call", NULL},
                                     {"apply_patch_call_output", look_output},
                                     {"tool_search_call", NULL},
-                                    {"tool_search_output", look_inner_tools},
+                                    {"tool_search_output", look_found_tools},
                                     {"reasoning", NULL},
                                     {"compaction", NULL},
                                     {"compaction_summary", NULL},

@@ -262,7 +262,13 @@ static const struct {
     {DIALECT_RESPONSES, "\"input\":7", "input"},
     {DIALECT_RESPONSES, "\"input\":[7]", "not an object"},
     {DIALECT_RESPONSES, "\"input\":[{\"type\":\"item_reference\",\"id\":\"x\"}]", "item_reference"},
+    {DIALECT_RESPONSES, "\"input\":[{\"id\":\"msg_1\"}]", "without type, role and content"},
+    {DIALECT_RESPONSES, "\"input\":[{\"id\":\"msg_1\",\"role\":\"user\"}]", "without type"},
     {DIALECT_RESPONSES, "\"input\":[{\"type\":7}]", "proper type"},
+    {DIALECT_RESPONSES, "\"max_output_tokens\":0", "zero"},
+    {DIALECT_RESPONSES,
+     "\"tools\":[{\"type\":\"namespace\",\"tools\":[{\"type\":\"namespace\",\"tools\":[]}]}]",
+     "'namespace'"},
     {DIALECT_RESPONSES,
      "\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_image\",\"image_url\":"
      "\"https://evil.example/x.png\"}]}]",
@@ -295,6 +301,7 @@ static const struct {
     {DIALECT_RESPONSES, "\"stream\":1", "neither true nor false"},
     {DIALECT_CHAT, "\"n\":2", "one choice"},
     {DIALECT_CHAT, "\"n\":1.0", "one choice"},
+    {DIALECT_CHAT, "\"max_tokens\":0,\"max_completion_tokens\":5", "zero"},
     {DIALECT_CHAT, "\"messages\":{}", "not a list"},
     {DIALECT_CHAT, "\"messages\":[\"x\"]", "not an object"},
     {DIALECT_CHAT,
@@ -316,6 +323,15 @@ static const struct {
     {DIALECT_MESSAGES, "\"tools\":[{\"type\":\"web_fetch_20250910\"}]", "web_fetch"},
     {DIALECT_MESSAGES, "\"tools\":[{\"type\":\"code_execution_20250825\"}]", "code_execution"},
     {DIALECT_MESSAGES, "\"tools\":[{\"type\":\"mcp_toolset\"}]", "mcp_toolset"},
+    {DIALECT_MESSAGES, "\"tools\":[{\"type\":\"bash_code_execution_20250825\"}]", "bash_code"},
+    {DIALECT_MESSAGES,
+     "\"messages\":[{\"content\":[{\"type\":\"tool_result\",\"content\":[{\"type\":"
+     "\"tool_result\",\"content\":[]}]}]}]",
+     "'tool_result'"},
+    {DIALECT_MESSAGES,
+     "\"messages\":[{\"content\":[{\"type\":\"document\",\"source\":{\"type\":\"content\","
+     "\"content\":[{\"type\":\"document\"}]}}]}]",
+     "'document'"},
     {DIALECT_MESSAGES, "\"tools\":[{\"type\":\"advisor_20260301\"}]", "advisor"},
     {DIALECT_MESSAGES, "\"mcp_servers\":[{\"url\":\"https://x\"}]", "mcp_servers"},
     {DIALECT_MESSAGES, "\"container\":\"c\"", "container"},
@@ -385,6 +401,9 @@ static const struct {
      "\"context_management\":{\"edits\":[{\"type\":\"clear_thinking_20251015\",\"keep\":\"all\"}]},"
      "\"mcp_servers\":[],\"speed\":\"standard\",\"messages\":[{\"role\":\"user\",\"content\":[{"
      "\"type\":\"tool_result\",\"content\":\"{\\\"type\\\":\\\"image\\\"}\"},{\"type\":"
+     "\"tool_result\",\"content\":[{\"type\":\"document\",\"source\":{\"type\":\"content\","
+     "\"content\":[{\"type\":\"text\"}]}},{\"type\":\"search_result\",\"content\":[{\"type\":"
+     "\"text\"}]}]},{\"type\":"
      "\"tool_use\",\"input\":{\"type\":\"image\",\"source\":\"https://x\"}},{\"type\":\"document\","
      "\"source\":{\"type\":\"text\",\"data\":\"x\"}}]},{\"role\":\"system\",\"content\":[{\"type\":"
      "\"text\"}],\"output_config\":{\"effort\":\"medium\"}}]"},
