@@ -230,7 +230,9 @@ static void pass_error(struct model_call *c)
 {
     char why[160];
     size_t at;
-    settle(c, CALL_FAILED, NULL, 0);
+    /* A gateway that did not wait for the answer's end: whoever is behind it may charge for it. */
+    bool gave_up = c->status == 504 || c->status == 524;
+    settle(c, gave_up ? CALL_WHOLE : CALL_FAILED, NULL, 0);
     if (c->status == 401)
         secrets_drop(c->p->secrets, c->provider.secret); /* it may have been changed since */
     if (c->status == 401 || c->status == 403) {
@@ -254,8 +256,19 @@ static void pass_error(struct model_call *c)
 
 static void settle_by_usage(struct model_call *c, const struct usage *usage)
 {
+    char why[ERR_MSG_MAX];
     uint64_t micros = price_cost(&c->price, usage);
-    settle(c, micros > c->reserve ? CALL_OVER : CALL_SETTLED, usage, micros);
+    bool over = micros > c->reserve;
+    settle(c, over ? CALL_OVER : CALL_SETTLED, usage, micros);
+    if (!over)
+        return;
+    /* What bounds a call does not hold there: another one may cost anything. */
+    snprintf(why, sizeof why,
+             "budget: the provider %s counted more than a call may cost (%llu tokens of output "
+             "where %llu were allowed)",
+             c->provider.name, (unsigned long long)usage->output,
+             (unsigned long long)c->ask.output_cap);
+    process_stop(c->p, c->live->a.attempt, why);
 }
 
 /* The answer ended: what it cost. `why`: its connection did not end well, or NULL. */

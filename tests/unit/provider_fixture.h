@@ -144,6 +144,8 @@ static void behave(struct provider_counts *seen, int fd, const char *how)
                   "{\"error\":{\"message\":\"slow\"}}");
     } else if (strcmp(how, "500") == 0) {
         say_whole(fd, "500 Oops", "application/json", refused);
+    } else if (strcmp(how, "504") == 0) {
+        say_whole(fd, "504 Gateway Timeout", "text/html", "");
     } else if (strcmp(how, "302") == 0) {
         say(fd, "HTTP/1.1 302 Found\r\nlocation: /ok\r\ncontent-length: 0\r\n\r\n");
     } else if (strcmp(how, "noise") == 0) {

@@ -47,10 +47,10 @@ static void save(const struct rig *r, const char *name, const char *text)
 
 static void write_books(const struct rig *r, int port)
 {
-    static const char *const hows[] = {"ok",   "stream", "cut",   "hang",  "endless", "nousage",
-                                       "zero", "lie",    "noend", "rst",   "mute",    "401",
-                                       "429",  "500",    "302",   "noise", "giant",   "headers",
-                                       "dead", "endcut", "stays"};
+    static const char *const hows[] = {"ok",   "stream", "cut",    "hang",  "endless", "nousage",
+                                       "zero", "lie",    "noend",  "rst",   "mute",    "401",
+                                       "429",  "500",    "302",    "noise", "giant",   "headers",
+                                       "dead", "504",    "endcut", "stays"};
     struct buf b;
     char text[256];
     buf_init(&b, 65536);
@@ -263,6 +263,7 @@ static void bad_providers(void **state)
         {"401", true, 400, 0, 1, "refused the controller's key"},
         {"429", true, 429, 0, 1, "slow"},
         {"500", true, 500, 0, 1, "creel:"},
+        {"504", true, 504, -1, 1, "creel:"},
         {"302", true, 502, 0, 1, "HTTP 302"},
         {"dead", true, 502, 0, 0, "creel:"},
         {"endcut", true, 200, 110, 1, "response.completed"},
@@ -283,6 +284,17 @@ static void bad_providers(void **state)
         if (strstr(r->answer, "real-key-0123456789"))
             fail_msg("%s: the key was passed on: %.600s", rows[i].how, r->answer);
     }
+}
+
+/* A provider that does not keep to what bounds a call is not called again. */
+static void over_its_bound(void **state)
+{
+    struct rig *r = *state;
+    begin(r, "lie", 900000000, 8);
+    assert_int_equal(call(r, TOKEN, 1, true), 200);
+    assert_int_equal(call(r, TOKEN, 2, true), 400);
+    assert_non_null(strstr(r->answer, "counted more than a call may cost (100000000 tokens"));
+    assert_int_equal(sum(r).calls, 1);
 }
 
 /* Behind its reference there is another key now, of which nobody told the broker. */
@@ -558,7 +570,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(loops),         cmocka_unit_test(budget_ends_it),
         cmocka_unit_test(gone),          cmocka_unit_test(tokens),
         cmocka_unit_test(killed),        cmocka_unit_test(gone_after_the_end),
-        cmocka_unit_test(crowded),
+        cmocka_unit_test(crowded),       cmocka_unit_test(over_its_bound),
     };
     cmocka_set_test_filter(argc == 2 ? argv[1] : NULL);
     return cmocka_run_group_tests(tests, setup, teardown);
