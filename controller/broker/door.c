@@ -10,7 +10,6 @@
 
 #include "controller/broker/door_internal.h"
 
-#define READ_BYTES     65536
 #define DOORS_MAX      320  /* of one attempt: 256 calls at once, and git */
 #define DOORS_ALL_MAX  4096 /* of the process */
 #define FILES_OURS     128  /* descriptors for everything else */
@@ -53,7 +52,7 @@ static void door_gone(struct door *d)
         d->p->doors = d->next;
     attempt_holds(d->p, d->live, door_pending(d), 0);
     d->live->doors--;
-    buf_done(&d->in);
+    door_kept_done(d);
     buf_done(&d->out);
     uv_close((uv_handle_t *)&d->pipe, on_closed);
 }
@@ -168,8 +167,9 @@ static void read_on(struct door *d)
 {
     if (d->in.len > 0) {
         struct buf early = d->in;
-        buf_init(&d->in, early.max);
+        buf_init(&d->in, DOOR_KEPT_MAX);
         door_feed(d, early.data, early.len);
+        attempt_holds(d->p, d->live, early.cap, 0);
         buf_done(&early);
     }
     if (d->reading || (d->phase == DOOR_WAIT && d->in.len > 0) || d->broken || d->cut)
@@ -243,8 +243,8 @@ static struct door *door_new(struct process *p, struct live_attempt *live)
     d->p = p;
     d->live = live;
     d->rq.door = d;
-    buf_init(&d->in, HTTP_HEAD_BYTES + READ_BYTES);
-    buf_init(&d->out, OUT_MAX + READ_BYTES);
+    buf_init(&d->in, DOOR_KEPT_MAX);
+    buf_init(&d->out, OUT_MAX + (64u << 10));
     d->since_ms = uv_now(&p->loop);
     uv_pipe_init(&p->loop, &d->pipe, 0);
     d->pipe.data = d;

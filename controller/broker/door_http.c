@@ -211,6 +211,22 @@ static size_t take_body(struct door *d, const uint8_t *bytes, size_t n)
     return (size_t)used;
 }
 
+/* Keeps bytes for later: the beginning of a head, or the next request. */
+static void keep(struct door *d, const void *bytes, size_t n)
+{
+    size_t had = d->in.cap;
+    if (!attempt_room(d->p, d->live, n, ANSWERS_SPARE) || buf_add(&d->in, bytes, n) < 0)
+        d->broken = true;
+    attempt_holds(d->p, d->live, had, d->in.cap);
+}
+
+void door_kept_done(struct door *d)
+{
+    attempt_holds(d->p, d->live, d->in.cap, 0);
+    buf_done(&d->in);
+    buf_init(&d->in, DOOR_KEPT_MAX);
+}
+
 /* How many of the bytes belong to the head. */
 static size_t take_head(struct door *d, const uint8_t *bytes, size_t n)
 {
@@ -219,10 +235,10 @@ static size_t take_head(struct door *d, const uint8_t *bytes, size_t n)
     size_t used = 0, had = d->in.len;
     if (had == 0)
         d->since_ms = uv_now(&d->p->loop);
-    if (had > 0 && buf_add(&d->in, bytes, n) < 0) {
-        d->broken = true;
+    if (had > 0)
+        keep(d, bytes, n);
+    if (d->broken)
         return n;
-    }
     int rc =
         http_head_parse_door(had ? d->in.data : bytes, had ? d->in.len : n, &head, &used, &why);
     if (rc < 0) {
@@ -230,12 +246,12 @@ static size_t take_head(struct door *d, const uint8_t *bytes, size_t n)
         return n;
     }
     if (rc == 0) {
-        if (had == 0 && buf_add(&d->in, bytes, n) < 0)
-            d->broken = true;
+        if (had == 0)
+            keep(d, bytes, n);
         return n;
     }
     request_begin(d, &head);
-    buf_clear(&d->in);
+    door_kept_done(d);
     return used - had; /* the head was not whole before these bytes */
 }
 
@@ -247,8 +263,8 @@ void door_feed(struct door *d, const uint8_t *bytes, size_t n)
             used = take_head(d, bytes, n);
         else if (d->phase == DOOR_BODY)
             used = take_body(d, bytes, n);
-        else if (buf_add(&d->in, bytes, n) < 0)
-            d->broken = true;
+        else
+            keep(d, bytes, n);
         bytes += used;
         n -= used;
     }

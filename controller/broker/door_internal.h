@@ -25,6 +25,9 @@ enum door_phase {
     DOOR_WAIT, /* nothing: its answer is awaited */
 };
 
+#define DOOR_KEPT_MAX \
+    (HTTP_HEAD_BYTES + (64u << 10)) /* of door::in: a head, and a read beyond it */
+
 struct door {
     struct door *next, *prev;
     struct process *p;
@@ -51,6 +54,8 @@ struct door {
 /* door_http.c */
 /* Takes what came. Never closes the door itself: it marks it broken or cut. */
 void door_feed(struct door *d, const uint8_t *bytes, size_t n);
+/* Lets go of what was kept in door::in. */
+void door_kept_done(struct door *d);
 /* The request was answered: its service hears so, and the next may come. */
 void request_finish(struct door *d);
 /* door.c */

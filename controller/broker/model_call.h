@@ -8,6 +8,7 @@
  *   the provider answered with an error status         nothing: providers do not bill those, and one that
  *                                                      lies about it takes from nobody but itself. It counts
  *                                                      as a call
+ *   a gateway gave up waiting (504, 524)               the whole reservation: the provider may bill it
  *   certainly nothing left this machine                nothing
  *
  * How it is refused: 429 with retry-after where a little later it may pass (calls a minute, calls at once,
@@ -23,6 +24,8 @@ int model_calls_open(struct process *p, struct err *err);
 void model_calls_close(struct process *p);
 /* At the end of each turn of the loop: makes what was held durable, then lets those calls go. */
 void model_calls_turn(struct process *p);
+/* Their holds are durable; with a failure, void. */
+void model_calls_leave(struct process *p, struct model_call *list, int rc, const struct err *err);
 /* Once a second: what was settled is made durable even when no call follows. */
 void model_calls_tick(struct process *p);
 

@@ -181,6 +181,19 @@ int provider_check(const struct provider *p, struct err *err)
     return check_models(p, err);
 }
 
+int provider_ca_readable(const struct provider *p, struct err *err)
+{
+    int fd = p->ca_file[0] ? open(p->ca_file, O_RDONLY | O_CLOEXEC) : -1;
+    if (p->ca_file[0] && fd < 0)
+        return err_set(
+            err, ERR_FAIL,
+            "provider %s: its CA file %s cannot be read (%s); the broker reads those outside of "
+            "/etc and /usr that were named when it started: start creel anew",
+            p->name, p->ca_file, strerror(errno));
+    fd_close(&fd);
+    return 0;
+}
+
 static int check_all(const struct providers *p, struct err *err)
 {
     const struct provider *items = p->list.items;

@@ -45,6 +45,8 @@ extern const struct json_shape provider_shape, providers_shape;
 bool provider_known(const char *name, struct provider *out);
 /* -ERR_USAGE naming what. */
 int provider_check(const struct provider *p, struct err *err);
+/* From inside of the broker process, which is shut in. */
+int provider_ca_readable(const struct provider *p, struct err *err);
 /* `dirfd`: the broker's directory. A file that is not there is an empty list. Decoded and checked, names
  * unique. */
 int providers_load(int dirfd, struct providers *out, struct err *err);

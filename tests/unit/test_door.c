@@ -469,6 +469,22 @@ static void few_files(void **state)
         turn(r);
 }
 
+/* A piece of a head that is kept counts as well. */
+static void what_is_kept_counts(void **state)
+{
+    static char text[20000] = "GET /a HTTP/1.1\r\nX: ";
+    struct rig *r = *state;
+    memset(text + strlen(text), 'x', sizeof text - 1 - strlen(text));
+    int fd = knock(r);
+    puts_to(r, fd, text);
+    assert_in_range(r->p->attempts->buffered, strlen(text) / 4, DOOR_KEPT_MAX);
+    assert_int_equal(r->p->buffered, r->p->attempts->buffered);
+    close(fd);
+    turn(r);
+    assert_null(r->p->doors);
+    assert_int_equal(r->p->buffered, 0);
+}
+
 /* Bytes keep coming, but the body does not end. */
 static void endless_body(void **state)
 {
@@ -548,7 +564,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(held_back),    cmocka_unit_test(broken_off),
         cmocka_unit_test(gone),         cmocka_unit_test(many_doors),
         cmocka_unit_test(large_body),   cmocka_unit_test(few_files),
-        cmocka_unit_test(endless_body),
+        cmocka_unit_test(endless_body), cmocka_unit_test(what_is_kept_counts),
     };
     cmocka_set_test_filter(argc == 2 ? argv[1] : NULL);
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -50,7 +50,7 @@ static void write_books(const struct rig *r, int port)
     static const char *const hows[] = {"ok",   "stream", "cut",    "hang",  "endless", "nousage",
                                        "zero", "lie",    "noend",  "rst",   "mute",    "401",
                                        "429",  "500",    "302",    "noise", "giant",   "headers",
-                                       "dead", "504",    "endcut", "stays"};
+                                       "dead", "504",    "endcut", "stays", "noca"};
     struct buf b;
     char text[256];
     buf_init(&b, 65536);
@@ -60,8 +60,9 @@ static void write_books(const struct rig *r, int port)
             &b,
             "%s{\"name\":\"%s\",\"base_url\":\"http://127.0.0.1:%d/%s\",\"secret\":\"key\","
             "\"auth\":\"bearer\",\"dialects\":[\"responses\"],\"day_usd_micros\":\"900000000\","
-            "\"day_calls\":\"100000\",\"models\":[],\"ca_file\":\"\"}",
-            i ? "," : "", hows[i], strcmp(hows[i], "dead") == 0 ? 1 : port, hows[i]);
+            "\"day_calls\":\"100000\",\"models\":[],\"ca_file\":\"%s\"}",
+            i ? "," : "", hows[i], strcmp(hows[i], "dead") == 0 ? 1 : port, hows[i],
+            strcmp(hows[i], "noca") == 0 ? "/nowhere/ca.pem" : "");
     buf_adds(&b, "]}");
     save(r, "providers.json", buf_str(&b));
     buf_done(&b);
@@ -284,6 +285,16 @@ static void bad_providers(void **state)
         if (strstr(r->answer, "real-key-0123456789"))
             fail_msg("%s: the key was passed on: %.600s", rows[i].how, r->answer);
     }
+}
+
+/* What the broker cannot read, it says; agents do not try it again and again. */
+static void ca_out_of_reach(void **state)
+{
+    struct rig *r = *state;
+    begin(r, "noca", 900000000, 8);
+    assert_int_equal(call(r, TOKEN, 1, true), 400);
+    assert_int_equal(sum(r).spent_micros + sum(r).held_micros, 0);
+    assert_int_equal(sum(r).calls, 0);
 }
 
 /* A provider that does not keep to what bounds a call is not called again. */
@@ -565,12 +576,19 @@ static int teardown(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good),          cmocka_unit_test(a_key_that_was_changed),
-        cmocka_unit_test(bad_providers), cmocka_unit_test(many_at_once),
-        cmocka_unit_test(loops),         cmocka_unit_test(budget_ends_it),
-        cmocka_unit_test(gone),          cmocka_unit_test(tokens),
-        cmocka_unit_test(killed),        cmocka_unit_test(gone_after_the_end),
-        cmocka_unit_test(crowded),       cmocka_unit_test(over_its_bound),
+        cmocka_unit_test(good),
+        cmocka_unit_test(a_key_that_was_changed),
+        cmocka_unit_test(bad_providers),
+        cmocka_unit_test(many_at_once),
+        cmocka_unit_test(loops),
+        cmocka_unit_test(budget_ends_it),
+        cmocka_unit_test(gone),
+        cmocka_unit_test(tokens),
+        cmocka_unit_test(killed),
+        cmocka_unit_test(gone_after_the_end),
+        cmocka_unit_test(crowded),
+        cmocka_unit_test(over_its_bound),
+        cmocka_unit_test(ca_out_of_reach),
     };
     cmocka_set_test_filter(argc == 2 ? argv[1] : NULL);
     return cmocka_run_group_tests(tests, setup, teardown);
