@@ -412,6 +412,7 @@ static void on_signed(void *arg, const struct buf *envelope, const struct buf *s
         else
             attempt_phase(a, PHASE_DETACHED, 0);
     } else {
+        broker_attempt_end(a->e->broker, a->id);
         attempt_drop(a); /* the store fails: the lease is given back by the next scan */
     }
 }

@@ -222,7 +222,7 @@ static void ask(struct broker *b, enum broker_type type, const struct json_shape
                 const void *request, struct pending *p)
 {
     struct err err = ERR_INIT;
-    if (b->why.code && p && !b->closing)
+    if (b->why.code && !b->closing)
         restart(b);
     if (b->why.code) {
         err = b->why;
@@ -302,11 +302,12 @@ void broker_on(struct broker *b, const struct broker_events *ev, void *arg)
     b->events_arg = arg;
 }
 
-/* Never starts a process: one that died took the attempt's token with it, so the call is lost anyway. */
 void broker_call(struct broker *b, const char *attempt, int fd)
 {
     struct broker_call q = {0};
     struct err err = ERR_INIT;
+    if (b->why.code && !b->closing)
+        restart(b);
     struct passing *p = b->why.code || b->npassing >= CALLS_MAX ? NULL : calloc(1, sizeof *p);
     snprintf(q.attempt, sizeof q.attempt, "%s", attempt);
     uint64_t at = b->sent + b->out.len;

@@ -1,11 +1,10 @@
 /* The broker process: holds the signing key and every task token, and never sees a host.
  *
  * The engine starts it (fork + exec of `creel broker`, a socketpair on descriptor 3) and asks by
- * few, typed, fixed-order requests; it decides. It parses only what the engine sends, strictly.
- * Later it also holds provider and forge secrets and the budget.
+ * few, typed, fixed-order requests; it decides. From the engine it takes these alone, strictly.
  *
- * When the process dies, every request under way fails, and so do the tokens it made: they are dead
- * with it. The next request starts a new process with the same key, at most 3 times a minute. */
+ * When the process dies, every request and every call under way fails. The next request starts a new
+ * process with the same key, at most 3 times a minute, which goes on from what is on disk. */
 #ifndef CONTROLLER_BROKER_H
 #define CONTROLLER_BROKER_H
 
@@ -54,6 +53,7 @@ struct broker_events {
     void (*stop)(void *arg, const char *attempt, const char *reason);
     void (*repo_token)(void *arg, const char *attempt, const char *sealed_b64);
     void (*needles)(void *arg, struct needles *set); /* the owner's from now on */
+    void (*anew)(void *arg); /* another process than before: what had been said may not be known */
 };
 void broker_on(struct broker *b, const struct broker_events *ev, void *arg);
 /* A connection from the attempt's jail: one end of a socketpair, which the broker then owns; fd is closed

@@ -77,6 +77,8 @@ static int on_hello(struct broker *b, const struct frame *f)
         return broker_lost(b, "the signing key is another one now; start the engine anew");
     b->greeted = true;
     uv_timer_stop(b->deadline);
+    if (b->events && b->events->anew)
+        b->events->anew(b->events_arg);
     return 0;
 }
 

@@ -239,6 +239,7 @@ static struct attempt *attempt_of_task(struct engine *e, const char *task)
 static bool scan_row(struct engine *e, struct task_row *row)
 {
     struct err err = ERR_INIT;
+    char attempt[ATTEMPT_ID_SIZE];
     struct attempt *a = attempt_of_task(e, row->id);
     if (a != NULL) {
         if (row->cancel)
@@ -254,7 +255,9 @@ static bool scan_row(struct engine *e, struct task_row *row)
         return true;
     }
     if (row->state == TASK_LEASED) {
-        /* `sending` is written before anything is sent: a lease alone left nothing behind. */
+        /* `sending` is written before anything is sent: a lease alone left nothing at the host. */
+        if (attempt_id_make(row->id, row->attempt_n, attempt), attempt[0] != 0)
+            broker_attempt_end(e->broker, attempt);
         if (store_task_state(e->store, row->id, TASK_QUEUED, "", &err) < 0) {
             engine_store_failed(e, "give lease back", &err);
             return true;

@@ -2,9 +2,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/diag.h"
 #include "controller/engine_internal.h"
 #include "controller/redact.h"
+
+#define OVER_MS (3ull * 24 * 3600 * 1000) /* longer than any attempt's tokens live */
 
 static struct attempt *about(struct engine *e, const char *attempt, const char *what)
 {
@@ -46,6 +49,20 @@ static void on_needles(void *arg, struct needles *set)
     e->needles = set;
 }
 
+/* What ended while no broker heard of it: between a lease and its envelope, or in a crash. Their tokens must not
+ * live on. Told again to each new process: to one that knows it is nothing. */
+static void on_anew(void *arg)
+{
+    struct engine *e = arg;
+    struct err err = ERR_INIT;
+    struct strv over = {0};
+    if (store_attempts_over(e->store, clock_wall_ms() - OVER_MS, &over, &err) < 0)
+        diag(DIAG_ERROR, "store: %s", err.msg);
+    for (size_t i = 0; i < over.n; i++)
+        broker_attempt_end(e->broker, over.v[i]);
+    strv_done(&over);
+}
+
 void engine_listen_broker(struct engine *e)
 {
     static const struct broker_events events = {
@@ -53,6 +70,8 @@ void engine_listen_broker(struct engine *e)
         .stop = on_stop,
         .repo_token = on_repo_token,
         .needles = on_needles,
+        .anew = on_anew,
     };
     broker_on(e->broker, &events, e);
+    on_anew(e);
 }

@@ -134,6 +134,8 @@ int store_task_list(struct store *s, bool live, struct task_row **ret, size_t *r
                     struct err *err);
 void task_rows_free(struct task_row *rows, size_t n);
 /* Moves the state (task_state_may or -ERR_FAIL) and sets the reason ("" clears, NULL keeps). */
+/* Appends the ids of attempts, leased since then, of which nothing can come any more. */
+int store_attempts_over(struct store *s, uint64_t since_ms, struct strv *out, struct err *err);
 int store_task_state(struct store *s, const char *id, enum task_state to, const char *reason,
                      struct err *err);
 /* Moves to a final state and records its exit code (enum err_code) and reason. */

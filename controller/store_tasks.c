@@ -285,6 +285,27 @@ int store_task_list(struct store *s, bool live, struct task_row **ret, size_t *r
     return 0;
 }
 
+int store_attempts_over(struct store *s, uint64_t since_ms, struct strv *out, struct err *err)
+{
+    static const char sql[] =
+        "SELECT task, n FROM attempts JOIN tasks ON id = task"
+        " WHERE leased_ms >= ?1 AND (n < attempt_n OR state >= ?2 OR state = ?3)";
+    char attempt[ATTEMPT_ID_SIZE];
+    struct query q;
+    int rc = query_init(&q, s, sql, err);
+
+    query_int(&q, (int64_t)since_ms);
+    query_int(&q, TASK_SUCCEEDED);
+    query_int(&q, TASK_QUEUED);
+    while (rc == 0 && (rc = query_step(&q, err)) == 1) {
+        const char *task = (const char *)sqlite3_column_text(q.stmt, 0);
+        attempt_id_make(task ? task : "", (unsigned)sqlite3_column_int64(q.stmt, 1), attempt);
+        rc = attempt[0] && strv_add(out, attempt) < 0 ? err_set(err, ERR_FAIL, "out of memory") : 0;
+    }
+    query_done(&q);
+    return rc;
+}
+
 void task_rows_free(struct task_row *rows, size_t n)
 {
     for (size_t i = 0; i < n; i++)

@@ -255,8 +255,7 @@ static struct door *door_new(struct process *p, struct live_attempt *live)
     return d;
 }
 
-/* Each may have a connection to a provider beside it. More than there are descriptors for must not come: one that
- * the kernel drops on its way here ends the process. */
+/* Each may have a connection to a provider beside it. */
 static size_t doors_most(void)
 {
     struct rlimit r;

@@ -11,7 +11,6 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -67,17 +66,6 @@ static void warm_up(void)
     uint8_t digest[SHA256_BYTES];
     sha256_of("", 0, digest);
     broker_preload();
-}
-
-/* Connections of jails and to providers: an operator's shell allows few. After the helper was forked, whose commands
- * keep theirs. */
-static void more_files(void)
-{
-    struct rlimit r;
-    if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= FILES_WANTED)
-        return;
-    r.rlim_cur = r.rlim_max < FILES_WANTED ? r.rlim_max : FILES_WANTED;
-    setrlimit(RLIMIT_NOFILE, &r);
 }
 
 static const struct service *route(const struct http_head *head)
@@ -194,7 +182,7 @@ static int process_start(struct process *p, const char *key_path, const char *di
     if (rc < 0)
         return rc;
     broker_forget_environment();
-    more_files();
+    (void)files_raise(FILES_WANTED); /* connections of jails and to providers */
     if (!(p->sec = secret_new(KEY_SEC_BYTES, err)))
         return -(int)err->code;
     if ((rc = open_all(p, key_path, dir, helper, err)) < 0)

@@ -165,3 +165,40 @@ controller_kill()
     # And calls went on after the last of it.
     [ "$(creel logs --raw "$id" | grep -c '^200 The answer is 42')" -ge 20 ]
 }
+
+@test "the broker alone killed -9: the next call gets a new one, and what the dead one held is charged" {
+    id=$(detached --provider faulty --budget 100 -- python3 ask.py responses gate --bytes 4000 --stream --retry 20)
+    asked() { [ "$(faulty_calls gate)" -ge "$1" ]; }
+    throwaway_wait 30 asked 1
+    engine=$(engine_pid)
+    broker=$(broker_pid)
+    kill -9 $broker
+    throwaway_wait 10 throwaway_gone "$broker"
+    throwaway_wait 60 asked 2
+    [ "$(engine_pid)" = "$engine" ]
+    touch "$FAULTY/open"
+    wait_final "$id"
+    in_state "$id" succeeded
+    creel logs --raw "$id" | grep '^200 The answer is 42\.$'
+    [[ "$(charged gate)" == 'whole '*' reserve, '*'settled 200 used' ]] || { charged gate; return 1; }
+    enough_on_disk "$id"
+}
+
+# Of a broker that has ended: it shares its files with nobody.
+over_in_ledger()
+{
+    sqlite3 "$CREEL_STATE/broker/spend.db" "select over from attempts where attempt = '$1.1'"
+}
+
+@test "an attempt whose end no broker heard of is over with the next one" {
+    exits 0 task --provider faulty --budget 100 -- python3 ask.py responses ok --bytes 4000
+    id=$(newest)
+    broker=$(broker_pid)
+    creel serve --stop
+    throwaway_wait 10 throwaway_gone "$broker"
+    [ "$(over_in_ledger "$id")" = 1 ]
+    sqlite3 "$CREEL_STATE/broker/spend.db" "update attempts set over = 0 where attempt = '$id.1'"
+    [ "$(over_in_ledger "$id")" = 0 ]
+    timeout 60 creel serve --idle-exit 1
+    [ "$(over_in_ledger "$id")" = 1 ]
+}

@@ -180,8 +180,16 @@ static void on_needles(void *arg, struct needles *set)
     needles_free(set);
 }
 
-static const struct broker_events events = {
-    .note = on_note, .stop = on_stop, .repo_token = on_repo_token, .needles = on_needles};
+static void on_anew(void *arg)
+{
+    heard(arg, "anew", "", "");
+}
+
+static const struct broker_events events = {.note = on_note,
+                                            .stop = on_stop,
+                                            .repo_token = on_repo_token,
+                                            .needles = on_needles,
+                                            .anew = on_anew};
 
 static void start(struct rig *r, const char *script)
 {
@@ -264,20 +272,34 @@ static void ask_and_fail(struct rig *r)
         uv_run(&r->loop, UV_RUN_ONCE);
 }
 
-/* Calls that nobody takes any more end; none hangs. */
+/* Calls that nobody takes any more end, none hangs; the next one is a new process's, a few times a minute. */
 static void test_without_a_process_calls_end(void **state)
 {
     struct rig *r = *state;
-    char byte;
+    char byte, got[64];
     start(r, "quiet");
     int dies = call(r, "die.1"), after = call(r, "after.1");
     ask_and_fail(r);
     assert_int_equal(recv(dies, &byte, 1, 0), 0);
     assert_int_equal(recv(after, &byte, 1, 0) <= 0, 1);
-    int late = call(r, "late.1");
-    assert_int_equal(recv(late, &byte, 1, 0), 0);
     close(dies);
     close(after);
+    assert_int_equal(r->nsaid, 0);
+    for (int i = 1; i <= 3; i++) {
+        int late = call(r, "late.1");
+        while (r->nsaid < i)
+            uv_run(&r->loop, UV_RUN_ONCE);
+        assert_int_equal(recv(late, got, sizeof got, 0), 6);
+        assert_memory_equal(got, "late.1", 6);
+        close(late);
+        dies = call(r, "die.1");
+        r->answers = 0;
+        ask_and_fail(r);
+        close(dies);
+    }
+    assert_string_equal(r->said, "anew  \nanew  \nanew  \n");
+    int late = call(r, "late.1");
+    assert_int_equal(recv(late, &byte, 1, 0), 0);
     close(late);
     stop(r);
 }

@@ -10,6 +10,7 @@
 
 #include <sqlite3.h>
 
+#include "common/clock.h"
 #include "common/file.h"
 #include "controller/agent_profile.h"
 #include "controller/store.h"
@@ -394,6 +395,42 @@ static void long_reasons_are_cut_between_characters(void **state)
     task_row_done(&t);
 }
 
+static void over_is(struct fixture *f, uint64_t since, const char *want)
+{
+    struct strv over = {0};
+    struct buf got;
+
+    buf_init(&got, 4096);
+    assert_ok(store_attempts_over(f->s, since, &over, &err));
+    for (size_t i = 0; i < over.n; i++)
+        buf_addf(&got, "%s%s", i ? " " : "", over.v[i]);
+    assert_string_equal(buf_str(&got), want);
+    buf_done(&got);
+    strv_done(&over);
+}
+
+static void which_attempts_are_over(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t fence;
+    unsigned n = 0;
+
+    host_there(f);
+    add(f, ID_A);
+    lease(f, ID_A, &n, &fence);
+    over_is(f, 0, ""); /* its envelope may be on its way from the broker */
+    assert_ok(store_task_state(f->s, ID_A, TASK_QUEUED, "given back", &err));
+    over_is(f, 0, ID_A ".1");
+    lease(f, ID_A, &n, &fence);
+    over_is(f, 0, ID_A ".1");
+    assert_ok(store_task_state(f->s, ID_A, TASK_SENDING, "", &err));
+    assert_ok(store_task_state(f->s, ID_A, TASK_RUNNING, "", &err));
+    over_is(f, 0, ID_A ".1");
+    assert_ok(store_task_end(f->s, ID_A, TASK_LOST, ERR_HOST, "gone", &err));
+    over_is(f, 0, ID_A ".1 " ID_A ".2");
+    over_is(f, clock_wall_ms() + 60000, "");
+}
+
 static void fences_only_rise(void **state)
 {
     struct fixture *f = *state;
@@ -743,6 +780,7 @@ int main(void)
         CASE(found_by_part),
         CASE(states_follow_their_table),
         CASE(long_reasons_are_cut_between_characters),
+        CASE(which_attempts_are_over),
         CASE(fences_only_rise),
         CASE(keys_of_forgotten_hosts_are_kept),
         CASE(a_clock_set_back_does_not_lower_fences),
