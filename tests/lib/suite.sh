@@ -87,14 +87,17 @@ tap()
 }
 
 # bats_files FILE... : runs bats files, JOBS at a time, each in a directory of its own. One that hangs is ended
-# after FILE_SECONDS and has failed; what it printed says in which test.
+# after FILE_SECONDS and has failed; what it printed says in which test. All of its processes are told, so that
+# its teardown_file takes down what it had put up; so they are when somebody presses Ctrl-C.
 bats_files()
 {
     bats_out=$(mktemp -d)
     # shellcheck disable=SC2016 # for the inner sh
     printf '%s\n' "$@" | xargs -P "$JOBS" -I{} sh -c '
         started=$(date +%s)
-        timeout --foreground -k 10 "$3" bats --tap "$1" >"$2/$(basename "$1" .bats).tap" 2>&1
+        env --default-signal=INT,QUIT timeout -k 30 "$3" bats --tap "$1" >"$2/$(basename "$1" .bats).tap" 2>&1 &
+        trap "kill $!; exit 130" INT TERM
+        wait $!
         echo "$? $(($(date +%s) - started))" >"$2/$(basename "$1" .bats).status"' \
         sh {} "$bats_out" "$FILE_SECONDS"
     for bats_file in "$@"; do
