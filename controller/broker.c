@@ -15,6 +15,7 @@
 #include "common/clock.h"
 #include "common/diag.h"
 #include "common/file.h"
+#include "controller/redact.h"
 
 #define HELLO_MS    10000
 #define PENDING_MAX 8192
@@ -62,6 +63,17 @@ static int spawn(struct broker *b, int theirs, struct err *err)
     return err_set(err, ERR_FAIL, "cannot start the broker (%s): %s", b->self, uv_strerror(rc));
 }
 
+/* The needles that it has from earlier come before its hello. */
+static int hear_needles(struct broker *b, struct frame *f, size_t *used, struct err *err)
+{
+    int rc = frame_get(b->in.data, b->in.len, f, used, err);
+    if (rc <= 0 || f->type != BROKER_NEEDLES || b->early)
+        return rc;
+    rc = needles_decode(f->payload, f->len, &b->early, err);
+    buf_drop(&b->in, *used);
+    return rc < 0 ? rc : frame_get(b->in.data, b->in.len, f, used, err);
+}
+
 /* Waits until the broker has said hello: once, at the engine's start. */
 static int hear_hello(struct broker *b, struct err *err)
 {
@@ -69,7 +81,7 @@ static int hear_hello(struct broker *b, struct err *err)
     size_t used;
     int rc;
     uint64_t end = clock_mono_us() + HELLO_MS * 1000ull;
-    while ((rc = frame_get(b->in.data, b->in.len, &f, &used, err)) == 0) {
+    while ((rc = hear_needles(b, &f, &used, err)) == 0) {
         uint64_t now = clock_mono_us();
         struct pollfd p = {.fd = b->fd, .events = POLLIN};
         int ready = now < end ? poll(&p, 1, (int)((end - now) / 1000) + 1) : 0;
@@ -300,6 +312,9 @@ void broker_on(struct broker *b, const struct broker_events *ev, void *arg)
 {
     b->events = ev;
     b->events_arg = arg;
+    if (b->early)
+        ev->needles(arg, b->early);
+    b->early = NULL;
 }
 
 void broker_call(struct broker *b, const char *attempt, int fd)

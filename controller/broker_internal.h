@@ -42,6 +42,7 @@ struct broker {
     uv_process_t *process;
     bool greeted; /* it said hello */
     struct buf in, out, envelope;
+    struct needles *early;                   /* came before anybody was there to be told */
     struct passing *passing, **last_passing; /* in the order of their frames */
     unsigned npassing;
     uint64_t sent; /* bytes that went to the process */

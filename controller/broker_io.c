@@ -121,10 +121,10 @@ static bool unasked(uint8_t type)
 static int on_frame(struct broker *b, const struct frame *f)
 {
     struct err err = ERR_INIT;
-    if (!b->greeted)
-        return on_hello(b, f);
     if (f->type == BROKER_NEEDLES)
         return on_needles(b, f);
+    if (!b->greeted)
+        return on_hello(b, f);
     if (unasked(f->type))
         return on_tell(b, f);
     bool enveloped = b->envelope.len > 0;
@@ -295,6 +295,7 @@ void broker_let_go(struct broker *b)
     }
     buf_done(&b->in);
     buf_done(&b->envelope);
+    needles_free(b->early);
     free(b->self);
     free(b->key_path);
     free(b->dir);

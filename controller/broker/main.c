@@ -195,10 +195,10 @@ static int process_start(struct process *p, const char *key_path, const char *di
     if ((rc = model_calls_open(p, err)) < 0)
         return rc;
     rc = process_watch(p, BROKER_FD, err);
+    if (rc == 0) /* before hello: what the engine does after it, it does with them */
+        rc = process_tell_needles(p, err);
     if (rc == 0)
         rc = broker_put(&p->out, BROKER_HELLO, &broker_hello_shape, &hello, err);
-    if (rc == 0)
-        rc = process_tell_needles(p, err);
     return rc < 0 ? rc : start_forges(p, err);
 }
 

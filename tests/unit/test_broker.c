@@ -17,8 +17,10 @@
 #include <sodium.h>
 
 #include "common/clock.h"
+#include "common/file.h"
 #include "common/sha256.h"
 #include "controller/broker_wire.h"
+#include "controller/redact.h"
 #include "tests/unit/fixture.h"
 #include "tests/unit/provider_fixture.h"
 
@@ -781,6 +783,40 @@ static void test_spends(void **state)
     provider_stop(&provider);
 }
 
+static void on_needles(void *arg, struct needles *set)
+{
+    size_t at = 0;
+    const char *name = needles_find(set, "xx the secret 999", 17, &at);
+    *(int *)arg += name && strcmp(name, "s999") == 0 && at == 3;
+    needles_free(set);
+}
+
+/* Before anything is done with logs and patches, what they must not hold is known. */
+static void test_needles_are_there_first(void **state)
+{
+    static const struct broker_events events = {.needles = on_needles};
+    struct rig *r = *state;
+    struct err err = ERR_INIT;
+    struct needles *set = needles_new(&err);
+    char name[16], value[32];
+    int seen = 0, dirfd = dir_open(r->dir, false, false, &err);
+    for (int i = 0; i < 1000; i++) {
+        snprintf(name, sizeof name, "s%d", i);
+        snprintf(value, sizeof value, "the secret %d", i);
+        assert_int_equal(needles_add(set, name, value, strlen(value), &err), 0);
+    }
+    assert_int_equal(needles_save(dirfd, set, &err), 0);
+    needles_free(set);
+    close(dirfd);
+    start(r);
+    broker_on(r->b, &events, &seen);
+    assert_int_equal(seen, 1);
+    stop(r);
+    start(r);
+    stop(r); /* told to nobody */
+    assert_int_equal(shell(r, "rm needles.json"), 0);
+}
+
 #define CALLS 100
 
 static int call(struct rig *r)
@@ -888,6 +924,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_engine_has_no_secret),
         cmocka_unit_test(test_spends),
         cmocka_unit_test(test_descriptors_run_out),
+        cmocka_unit_test(test_needles_are_there_first),
     };
     cmocka_set_test_filter(argc == 2 ? argv[1] : NULL);
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
