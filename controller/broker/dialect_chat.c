@@ -19,6 +19,8 @@ static int look_image_url(struct judge *j, struct json_view part)
 
     if (!json_view_get(part, "image_url", &v))
         return refuse(j, "a picture without image_url");
+    if (look_names(j, v) < 0)
+        return -ERR_REFUSED;
     if (json_view_type(v) == '{' && !json_view_get(v, "url", &v))
         return refuse(j, "a picture without url");
     return look_picture_url(j, v);
@@ -32,6 +34,8 @@ static int look_message(struct judge *j, struct json_view message)
 {
     struct json_view v;
 
+    if (look_names(j, message) < 0)
+        return -ERR_REFUSED;
     if (json_view_get(message, "audio", &v) && !is_nothing(v))
         return refuse(j, "sound is not allowed");
     if (!json_view_get(message, "content", &v))

@@ -17,6 +17,43 @@ static bool kind_is(const struct kind *k, const char *type)
     return strcmp(k->type, type) == 0;
 }
 
+/* The name as somebody reads it who has no regard to case. False: it was so already. */
+static bool fold(char *name)
+{
+    char *to = name;
+    bool folded = false;
+
+    for (const char *p = name; *p; to++) {
+        size_t n = strncmp(p, "\u017f", 2) == 0 ? 2 : strncmp(p, "\u212a", 3) == 0 ? 3 : 1;
+        bool upper = *p >= 'A' && *p <= 'Z';
+
+        folded |= n > 1 || upper;
+        *to = n == 2 ? 's' : n == 3 ? 'k' : upper ? (char)(*p + 32) : *p;
+        p += n;
+    }
+    *to = 0;
+    return folded;
+}
+
+int look_names(struct judge *j, struct json_view object)
+{
+    static const char *const read[] = {
+        "type",       "content",     "source", "image_url", "url",     "tools", "tool",
+        "definition", "environment", "output", "execution", "file_id", "audio", "role"};
+    struct json_walk w = json_walk_into(object);
+    char name[TYPE_SIZE];
+
+    while (w.object && json_walk_next(&w)) {
+        if (!json_view_text(w.key, name, sizeof(name)) || !fold(name))
+            continue;
+        for (size_t i = 0; i < sizeof(read) / sizeof(read[0]); i++) {
+            if (strcmp(name, read[i]) == 0)
+                return refuse(j, "'%s' is spelt in another way", name);
+        }
+    }
+    return 0;
+}
+
 int look_kind(struct judge *j, struct json_view v, const struct kind *kinds, const char *what)
 {
     char type[TYPE_SIZE] = "";
@@ -24,6 +61,8 @@ int look_kind(struct judge *j, struct json_view v, const struct kind *kinds, con
 
     if (json_view_type(v) != '{')
         return refuse(j, "%s is not an object", what);
+    if (look_names(j, v) < 0)
+        return -ERR_REFUSED;
     if (json_view_get(v, "type", &named) &&
         (!json_view_text(named, type, sizeof(type)) || !type[0]))
         return refuse(j, "%s has no proper type", what);

@@ -62,6 +62,9 @@ struct kind {
     const char *type;                                 /* "" in the table: the member is absent */
     int (*look)(struct judge *j, struct json_view v); /* NULL: fine */
 };
+/* Refuses an object with "Type" in it and the like: some providers read names without regard to case, and would
+ * see another value than was judged. */
+int look_names(struct judge *j, struct json_view object);
 /* Each element of the array `v` (or nothing of it, when null) must be an object whose "type" is in the
  * table, which ends with a NULL type; `what` names an element in refusals. */
 int look_kinds(struct judge *j, struct json_view v, const struct kind *kinds, const char *what);

@@ -21,7 +21,7 @@ static int look_image(struct judge *j, struct json_view block)
 
     if (json_view_get(block, "source", &source) && json_view_get(source, "type", &type) &&
         json_view_is(type, "base64"))
-        return look_picture(j);
+        return look_names(j, source) < 0 ? -ERR_REFUSED : look_picture(j);
     return refuse(j, "a picture by address is not allowed");
 }
 
@@ -44,6 +44,8 @@ static int look_document(struct judge *j, struct json_view block)
 
     if (!json_view_get(block, "source", &source) || !json_view_get(source, "type", &type))
         return refuse(j, "a document without a source");
+    if (look_names(j, source) < 0)
+        return -ERR_REFUSED;
     if (json_view_is(type, "text"))
         return 0;
     if (json_view_is(type, "content"))
@@ -74,6 +76,8 @@ static int look_addition(struct judge *j, struct json_view block)
 
     if (!json_view_get(block, "tool", &tool) || !json_view_get(tool, "type", &type))
         return refuse(j, "a tool_addition without a tool");
+    if (look_names(j, tool) < 0)
+        return -ERR_REFUSED;
     if (json_view_is(type, "tool_reference"))
         return 0;
     if (json_view_is(type, "tool_definition") && json_view_get(tool, "definition", &definition))
@@ -127,6 +131,8 @@ static int look_messages(struct judge *j, struct json_view v)
     while (rc == 0 && json_walk_next(&w)) {
         if (json_view_type(w.value) != '{')
             return refuse(j, "a message is not an object");
+        if (look_names(j, w.value) < 0)
+            return -ERR_REFUSED;
         if (json_view_get(w.value, "content", &content))
             rc = look_block_list(j, content);
     }

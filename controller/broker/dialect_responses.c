@@ -22,6 +22,8 @@ static int look_shell_tool(struct judge *j, struct json_view tool)
 {
     struct json_view v;
 
+    if (json_view_get(tool, "environment", &v) && look_names(j, v) < 0)
+        return -ERR_REFUSED;
     if (json_view_get(tool, "environment", &v) && json_view_get(v, "type", &v) &&
         json_view_is(v, "local"))
         return 0;
