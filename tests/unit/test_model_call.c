@@ -469,6 +469,57 @@ static void crowded(void **state)
     assert_int_equal(r->p->buffered, 0);
 }
 
+/* Jails that hang up at any moment, attempts that end under way, several requests on one connection. */
+static void any_end(void **state)
+{
+    static const char *const hows[] = {"ok",  "stream",  "cut",   "hang", "rst", "mute",  "endcut",
+                                       "429", "endless", "stays", "dead", "401", "noend", "noca"};
+    enum { ROUNDS = 28, DOORS = 12 };
+    struct rig *r = *state;
+    srand(7);
+    for (int i = 0; i < ROUNDS; i++) {
+        int fds[DOORS];
+        begin(r, hows[i % (sizeof hows / sizeof *hows)], 900000000, 1000);
+        for (int n = 0; n < DOORS; n++) {
+            char body[512], text[2048];
+            body_of(i * DOORS + n, rand() % 2, body, sizeof body);
+            int len =
+                snprintf(text, sizeof text,
+                         "POST /v1/responses HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " TOKEN
+                         "\r\nContent-Length: %zu\r\n\r\n%s",
+                         strlen(body), body);
+            fds[n] = knock(r);
+            for (int times = rand() % 3; times >= 0; times--)
+                (void)send(fds[n], text, times ? (size_t)len : (size_t)(rand() % (len + 1)),
+                           MSG_NOSIGNAL);
+            for (int turns = rand() % 4; turns > 0; turns--)
+                uv_run(&r->p->loop, UV_RUN_NOWAIT);
+        }
+        for (int left = 30 + rand() % 100; left > 0; left--) {
+            int *fd = &fds[rand() % DOORS];
+            uv_run(&r->p->loop, UV_RUN_NOWAIT);
+            if (left % 4 == 0)
+                usleep(500);
+            if (left % 8 == 0 && *fd >= 0) {
+                close(*fd);
+                *fd = -1;
+            }
+            if (left == 10 && i % 3 == 0)
+                attempts_end(r->p, r->attempt);
+        }
+        for (int n = 0; n < DOORS; n++)
+            if (fds[n] >= 0)
+                close(fds[n]);
+        while (r->p->doors)
+            uv_run(&r->p->loop, UV_RUN_ONCE);
+        while (r->p->waiting || r->p->sync_busy)
+            uv_run(&r->p->loop, UV_RUN_ONCE);
+        assert_int_equal(r->p->buffered, 0);
+        assert_int_equal(r->p->calls, 0);
+        assert_int_equal(sum(r).held_micros, 0);
+    }
+}
+
 static void tokens(void **state)
 {
     struct rig *r = *state;
@@ -589,6 +640,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(crowded),
         cmocka_unit_test(over_its_bound),
         cmocka_unit_test(ca_out_of_reach),
+        cmocka_unit_test(any_end),
     };
     cmocka_set_test_filter(argc == 2 ? argv[1] : NULL);
     return cmocka_run_group_tests(tests, setup, teardown);
