@@ -425,6 +425,30 @@ static void a_hold_is_void_when_its_turn_fails(void **state)
     assert_int_equal(task_sum(m, TASK_A).spent_micros, 1);
 }
 
+/* The disk said that it has lost something, in a thread meanwhile: nothing is held any more, a sync that goes
+ * well later is not believed, and what was committed stays charged. */
+static void a_sync_that_failed_ends_it(void **state)
+{
+    struct money *m = *state;
+    struct ledger_attempt a = money_attempt(TASK_A, 1), b = money_attempt(TASK_A, 2);
+    struct ledger_ask ask = money_ask(m, TASK_A ".1", 1000, AT);
+    uint64_t call;
+    begin(m, &a);
+    (void)hold(m, 500);
+    assert_ok(ledger_commit(m->l, &err));
+    assert_false(ledger_dirty(m->l));
+    assert_says(ledger_synced(m->l, -EIO, &err), "could not be synced");
+    assert_says(ledger_hold(m->l, &ask, &call, &err), "nothing can be written");
+    assert_int_equal(ledger_sync(m->l), 0);
+    assert_says(ledger_synced(m->l, 0, &err), "could not be synced");
+    assert_says(ledger_flush(m->l, &err), "could not be synced");
+    assert_true(ledger_begin(m->l, &b, &err) < 0);
+    reopen(m);
+    assert_int_equal(task_sum(m, TASK_A).spent_micros, 500);
+    (void)hold(m, 1);
+    assert_ok(ledger_flush(m->l, &err));
+}
+
 static void a_wrong_database_is_refused(void **state)
 {
     struct money *m = *state;
@@ -593,6 +617,14 @@ struct mock { /* what the provider was really asked, in micro-dollars */
     uint64_t saw;
 };
 
+/* Either way of it. */
+static bool made_durable(struct ledger *l, bool in_steps, struct err *e)
+{
+    if (!in_steps)
+        return ledger_flush(l, e) == 0;
+    return ledger_commit(l, e) == 0 && ledger_synced(l, ledger_sync(l), e) == 0;
+}
+
 /* Holds, flushes, forwards (a pipe: whatever is written in it happened), settles; as fast as it can. */
 static void spender(struct money *m, int to, unsigned round)
 {
@@ -610,7 +642,7 @@ static void spender(struct money *m, int to, unsigned round)
             if (ledger_hold(l, &ask, &calls[k], &e) < 0)
                 _exit(2);
         }
-        if (ledger_flush(l, &e) < 0)
+        if (!made_durable(l, round % 2, &e))
             _exit(3);
         if (write(to, costs, n * sizeof costs[0]) < 0)
             _exit(4);
@@ -698,6 +730,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_held_is_charged, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_disk_forwards_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_hold_is_void_when_its_turn_fails, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_sync_that_failed_ends_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_wrong_database_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_pages_are_found, setup, teardown),
         cmocka_unit_test_setup_teardown(beside_a_broker_it_can_be_read, setup, teardown),
