@@ -29,7 +29,7 @@ teardown()
 }
 
 @test "npm install through the registry that this host's npm is set up for" {
-    exits 0 task --egress npm -- sh -c "export npm_config_registry='$REGISTRY'"'
+    exits 0 task --limit wall=5m --egress npm -- sh -c "export npm_config_registry='$REGISTRY'"'
         export NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt
         mkdir /tmp/p && cd /tmp/p && npm install --no-audit --no-fund --no-update-notifier is-number &&
         node -e "console.log(require(\"is-number\")(7) ? \"it works\" : \"\")"'
@@ -39,7 +39,7 @@ teardown()
 }
 
 @test "without the preset the same registry is denied" {
-    exits 5 task -- sh -c "export npm_config_registry='$REGISTRY' npm_config_fetch_retries=0"'
+    exits 5 task --limit wall=5m -- sh -c "export npm_config_registry='$REGISTRY' npm_config_fetch_retries=0"'
         mkdir /tmp/p && cd /tmp/p && npm install --no-audit --no-fund --no-update-notifier is-number'
     exits 0 creel show "$(newest)" --egress
     says denied
