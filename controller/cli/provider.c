@@ -7,6 +7,7 @@
 
 #include "common/file.h"
 #include "controller/broker/dialect.h"
+#include "controller/broker/secrets_internal.h"
 #include "controller/cli/spend_view.h"
 #include "controller/cli/verbs.h"
 #include "controller/spend_plan.h"
@@ -141,7 +142,17 @@ static struct provider *find_or_add(struct providers *all, const char *name, boo
     return p;
 }
 
-static void say_added(const struct provider *p, bool is_new, bool prices)
+/* Whether its key can be had, the broker finds out: here it is whether anything was said of it. */
+static bool has_secret(int dir, const char *name)
+{
+    struct secret_refs refs = {0};
+    struct err ignored;
+    bool has = secret_refs_load(dir, &refs, &ignored) == 0 && secret_refs_find(&refs, name);
+    secret_refs_done(&refs);
+    return has;
+}
+
+static void say_added(const struct provider *p, int dir, bool is_new, bool prices)
 {
     struct buf b;
     buf_init(&b, 1024);
@@ -150,9 +161,10 @@ static void say_added(const struct provider *p, bool is_new, bool prices)
             is_new ? "is configured" : "was changed", p->base_url, p->secret, buf_str(&b),
             (unsigned long long)p->day_calls);
     buf_done(&b);
-    if (is_new)
-        cli_say("next: creel secret set %s REF%s", p->secret,
-                prices ? "" : ", and creel prices import FILE");
+    if (!has_secret(dir, p->secret))
+        cli_say("next: creel secret set %s REF", p->secret);
+    if (!prices)
+        cli_say("next: creel prices import FILE");
 }
 
 /* Opens the broker's directory and both lists. */
@@ -201,7 +213,7 @@ static int add(struct cli *cli, void *opts, char **args, size_t nargs, struct er
     rc = rc < 0 ? rc : apply(one, o, err);
     rc = rc < 0 ? rc : providers_save(dir, &books.providers, err);
     if (rc == 0)
-        say_added(one, is_new, books.prices != NULL);
+        say_added(one, dir, is_new, books.prices != NULL);
     close_books(&p, &dir, &books);
     return rc;
 }
