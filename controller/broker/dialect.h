@@ -67,6 +67,7 @@ void meter_free(struct meter *m); /* NULL is fine */
 /* Bytes of the body, in order, any split. -ERR_REFUSED: the answer breaks a bound or is not what was
  * asked for (not events, not JSON); what passed before was fine. Never fails for unknown events. */
 int meter_feed(struct meter *m, const void *bytes, size_t n, struct err *err);
+size_t meter_keeps(const struct meter *m); /* how many bytes of memory, for what it has read */
 struct meter_end {
     bool complete;   /* the answer was whole, by the dialect's own end */
     bool failed;     /* whole, and it said that it failed */

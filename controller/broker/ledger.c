@@ -108,6 +108,15 @@ static int judge_attempt(struct ledger *l, const struct ledger_attempt *a,
 static uint64_t window_count(struct live *v, uint64_t now_s)
 {
     uint64_t sum = 0;
+    if (v->newest > now_s + WINDOW_S + 1) { /* the clock was set back: they count as made now */
+        for (size_t i = 0; i <= WINDOW_S; i++) {
+            sum += v->made[i];
+            v->made[i] = 0;
+        }
+        v->made[now_s % (WINDOW_S + 1)] = (typeof(v->made[0]))sum;
+        v->newest = now_s;
+        return sum;
+    }
     for (; v->newest < now_s; v->newest++) {
         if (now_s - v->newest > WINDOW_S + 1)
             v->newest = now_s - WINDOW_S - 1;

@@ -87,6 +87,11 @@ int meter_feed(struct meter *m, const void *bytes, size_t n, struct err *err)
     return 0;
 }
 
+size_t meter_keeps(const struct meter *m)
+{
+    return m->sse.line.cap + m->sse.data.cap + m->whole.cap;
+}
+
 /* What is worth a charge: an input there always is, and an output whenever something was said. */
 static bool usage_counts(const struct reading *r)
 {

@@ -26,7 +26,7 @@ struct model_call {
     const struct dialect *dialect;
     struct strv headers;      /* of the agent's, that go upstream */
     struct buf body;          /* as it came, then as it is sent */
-    size_t metered;           /* bytes of an answer that is read as a whole */
+    size_t metered;           /* bytes that the meter keeps of the answer */
     size_t counted;           /* bytes of both in process::buffered */
     struct provider provider; /* without its list of models: a copy */
     struct price price;       /* likewise: the books may change under way */
@@ -209,18 +209,16 @@ static bool on_data(void *arg, const void *bytes, size_t n)
     }
     if (c->full)
         return false;
-    if (!c->ask.stream) {
-        if (!attempt_room(c->p, c->live, n, ANSWERS_SPARE)) {
-            fail(c, "too much of the attempt's answers waits at the controller");
-            return true;
-        }
-        c->metered += n;
-        count(c);
+    if (!attempt_room(c->p, c->live, n, ANSWERS_SPARE)) {
+        fail(c, "too much of the attempt's answers waits at the controller");
+        return true;
     }
     if (meter_feed(c->meter, bytes, n, &err) < 0) {
         fail(c, err.msg);
         return true;
     }
+    c->metered = meter_keeps(c->meter);
+    count(c);
     c->full = !request_write(c->rq, bytes, n);
     return true;
 }

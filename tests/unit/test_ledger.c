@@ -241,12 +241,16 @@ static void rates_hold(void **state)
     assert_ok(ledger_flush(m->l, &err));
     reopen(m); /* forgets nothing of it */
     refused_at(m, TASK_A ".1", 1, AT + 60, LEDGER_NO_RATE, "3 calls a minute");
-    refused_at(m, TASK_A ".1", 1, AT - 500, LEDGER_NO_RATE,
-               "3 calls a minute"); /* clock set back */
+    refused_at(m, TASK_A ".1", 1, AT + 1, LEDGER_NO_RATE, "3 calls a minute"); /* clock set back */
     settle(m, hold_at(m, TASK_A ".1", 1, AT + 61), 1);
     refused_at(m, TASK_A ".1", 1, AT + 90, LEDGER_NO_RATE, "3 calls a minute");
     settle(m, hold_at(m, TASK_A ".1", 1, AT + 91), 1);
-    settle(m, hold_at(m, TASK_A ".1", 1, AT + 2000), 1);
+    for (int i = 0; i < 3; i++)
+        settle(m, hold_at(m, TASK_A ".1", 1, AT + 2000), 1);
+    refused_at(m, TASK_A ".1", 1, AT + 1000, LEDGER_NO_RATE, "3 calls a minute");
+    refused_at(m, TASK_A ".1", 1, AT + 1060, LEDGER_NO_RATE, "3 calls a minute");
+    settle(m, hold_at(m, TASK_A ".1", 1, AT + 1061),
+           1); /* set back for a minute, not for as long */
 }
 
 static void days_hold(void **state)

@@ -417,10 +417,12 @@ static void gone_after_the_end(void **state)
         uv_run(&r->p->loop, UV_RUN_ONCE);
     }
     assert_int_equal(sum(r).held_micros, reserve(true));
+    assert_in_range(r->p->attempts->buffered, strlen(PROVIDER_COMPLETED(PROVIDER_USAGE)), 65536);
     close(fd);
     while (sum(r).held_micros > 0)
         uv_run(&r->p->loop, UV_RUN_ONCE);
     assert_int_equal(sum(r).spent_micros, 110);
+    assert_int_equal(r->p->buffered, 0);
 }
 
 static int call_with(struct rig *r, size_t pad)
