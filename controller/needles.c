@@ -218,12 +218,29 @@ static int add_form(void *arg, enum needle_form form, const uint8_t *bytes, size
     return insert(a->set, &what, err);
 }
 
+static int count_form(void *arg, enum needle_form form, const uint8_t *bytes, size_t n,
+                      struct err *err)
+{
+    (void)form;
+    (void)bytes;
+    (void)n;
+    (void)err;
+    ++*(size_t *)arg;
+    return 0;
+}
+
 int needles_add(struct needles *n, const char *name, const void *value, size_t len, struct err *err)
 {
     struct addition a = {.set = n, .name = name};
+    size_t forms = 0;
     if (!name_fits(name))
         return err_set(err, ERR_USAGE, "a name for logs: letters, digits and ._:@/-, at most %d",
                        NEEDLE_NAME_SIZE - 1);
+    int rc = needle_forms_each(value, len, count_form, &forms, err);
+    if (rc == 0 && forms > NEEDLES_MAX) /* before those of others had to go for them */
+        rc = err_set(err, ERR_REFUSED, "a secret of more than %d lines and pieces", NEEDLES_MAX);
+    if (rc < 0)
+        return rc;
     n->adds++;
     return needle_forms_each(value, len, add_form, &a, err);
 }

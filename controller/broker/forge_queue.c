@@ -91,13 +91,19 @@ static int wrong_status(const struct minted *m, struct err *err)
     return err_set(err, ERR_REFUSED, "forge %s answered %d: %s", m->forge.name, m->status, words);
 }
 
+static int hide(struct minted *m, struct err *err)
+{
+    char name[SECRET_NAME_SIZE];
+    snprintf(name, sizeof name, "repo-token-%lld", (long long)m->id);
+    return secrets_add(m->q->use.secrets, name, m->token.value, m->token.len, err);
+}
+
 static void minted_well(struct minted *m)
 {
     struct err err = ERR_INIT;
-    char name[SECRET_NAME_SIZE];
     uint64_t life = m->token.expires > m->asked ? m->token.expires - m->asked : 0;
-    if (record(m, MINTED_LIVE, &err) < 0) {
-        /* What is not on disk must not go out. */
+    if (record(m, MINTED_LIVE, &err) < 0 || hide(m, &err) < 0) {
+        /* What is not on disk, or would stand in logs, must not go out. */
         revoke_later(m, clock_wall_s());
         report(m, &err);
         return;
@@ -108,8 +114,6 @@ static void minted_well(struct minted *m)
     m->untold = true;
     if (m->renews)
         revoke_later(m->renews, clock_wall_s() + GRACE_S);
-    snprintf(name, sizeof name, "repo-token-%lld", (long long)m->id);
-    secrets_add(m->q->use.secrets, name, m->token.value, m->token.len);
     report(m, NULL);
 }
 
@@ -475,14 +479,11 @@ static void take_up(struct minted *m, uint64_t now)
         m->due = m->asked + (m->token.expires - m->asked) / 4 * 3;
         if (m->due > m->want.until)
             m->due = m->want.until;
-        if (!m->token.value || !m->q->use.alive(m->q->use.arg, m->want.attempt)) {
+        if (!m->token.value || !m->q->use.alive(m->q->use.arg, m->want.attempt) ||
+            hide(m, &(struct err){0}) < 0)
             revoke_later(m, now);
-        } else {
-            char name[SECRET_NAME_SIZE];
-            snprintf(name, sizeof name, "repo-token-%lld", (long long)m->id);
-            secrets_add(m->q->use.secrets, name, m->token.value, m->token.len);
+        else
             m->untold = true; /* the engine may be a new one too */
-        }
         break;
     case MINTED_REVOKING:
     case MINTED_REVOKED:

@@ -90,15 +90,13 @@ int process_tell_needles(struct process *p, struct err *err)
 }
 
 /* A secret is known by now: logs and patches must not hold it. */
-static void on_secret(void *arg, const char *name, const char *value, size_t len)
+static int on_secret(void *arg, const char *name, const char *value, size_t len, struct err *err)
 {
     struct process *p = arg;
-    struct err err = ERR_INIT;
-    if (needles_add(p->needles, name, value, len, &err) < 0 ||
-        needles_save(p->dirfd, p->needles, &err) < 0)
-        process_fail(p, "cannot make needles", &err);
-    else if (process_tell_needles(p, &err) < 0)
-        process_fail(p, "cannot tell the engine", &err);
+    int rc = needles_add(p->needles, name, value, len, err);
+    if (rc == 0)
+        rc = needles_save(p->dirfd, p->needles, err);
+    return rc < 0 ? rc : process_tell_needles(p, err);
 }
 
 /* Requests. */

@@ -115,10 +115,11 @@ static struct entry *find_or_make(struct secrets *s, const char *name)
     return e;
 }
 
-static void tell_seen(struct secrets *s, const char *name, const char *value, size_t len)
+static int tell_seen(struct secrets *s, const char *name, const char *value, size_t len,
+                     struct err *err)
 {
-    if (s->seen)
-        s->seen(s->seen_arg, name, value, len);
+    int rc = s->seen ? s->seen(s->seen_arg, name, value, len, err) : 0;
+    return rc < 0 ? err_wrap(err, "secret %s cannot be hidden in logs", name) : 0;
 }
 
 /* One by one from the front: a callback may take others out, or want the same again. */
@@ -192,7 +193,11 @@ static void take_value(struct secrets *s, struct entry *e, const uint8_t *bytes,
     e->len = n;
     e->failed = ERR_INIT;
     e->used_ms = uv_now(s->loop);
-    tell_seen(s, e->name, e->value, e->len);
+    if (tell_seen(s, e->name, e->value, e->len, &err) < 0) {
+        entry_wipe(e);
+        fail(s, e, &err);
+        return;
+    }
     tell_waiters(s, e);
 }
 
@@ -377,15 +382,16 @@ void secrets_forget(struct secrets *s, void *arg)
 
 void secrets_on_new(struct secrets *s, secret_seen_cb *cb, void *arg)
 {
+    struct err err = ERR_INIT;
     s->seen = cb;
     s->seen_arg = arg;
     for (struct entry *e = s->first; e; e = e->next) {
         if (e->value && !e->stale)
-            tell_seen(s, e->name, e->value, e->len);
+            e->stale = tell_seen(s, e->name, e->value, e->len, &err) < 0; /* tried again */
     }
 }
 
-void secrets_add(struct secrets *s, const char *name, const char *value, size_t len)
+int secrets_add(struct secrets *s, const char *name, const char *value, size_t len, struct err *err)
 {
-    tell_seen(s, name, value, len);
+    return tell_seen(s, name, value, len, err);
 }

@@ -62,9 +62,12 @@ void secrets_drop(struct secrets *s, const char *name);
 /* The owner of these callbacks is going: none comes any more. */
 void secrets_forget(struct secrets *s, void *arg);
 /* Called whenever there is a value that logs must not hold, by its name; also for those made here
- * (secrets_add: minted tokens). For the needles. */
-typedef void secret_seen_cb(void *arg, const char *name, const char *value, size_t len);
+ * (secrets_add: minted tokens). For the needles. Where it fails the value cannot be had: what is not hidden is
+ * not used. */
+typedef int secret_seen_cb(void *arg, const char *name, const char *value, size_t len,
+                           struct err *err);
 void secrets_on_new(struct secrets *s, secret_seen_cb *cb, void *arg);
-void secrets_add(struct secrets *s, const char *name, const char *value, size_t len);
+int secrets_add(struct secrets *s, const char *name, const char *value, size_t len,
+                struct err *err);
 
 #endif

@@ -346,6 +346,9 @@ static void the_set_is_full(void **state)
     for (int i = 0; i < (int)NEEDLE_VALUE_MAX / 13; i++)
         snprintf(lines + 13 * i, 14, "/\"<%08d&\n", i);
     assert_says(needles_add(set, "lines", lines, strlen(lines), &err), "lines and pieces");
+    assert_string_equal(needles_find(set, KEY, strlen(KEY), &at),
+                        "first"); /* not at others' cost */
+    assert_non_null(needles_find(set, key, strlen(key), &at));
     free(lines);
     needles_free(set);
 }

@@ -258,7 +258,7 @@ struct heard {
     struct secrets *s;
     unsigned calls, seen;
     char value[256], said[ERR_MSG_MAX], seen_name[64], seen_value[256];
-    bool again, close, drop;
+    bool again, close, drop, unhidden;
 };
 
 static void on_value(void *arg, const char *value, size_t len, const struct err *err)
@@ -283,12 +283,15 @@ static void on_value(void *arg, const char *value, size_t len, const struct err 
         secrets_close(h->s);
 }
 
-static void on_seen(void *arg, const char *name, const char *value, size_t len)
+static int on_seen(void *arg, const char *name, const char *value, size_t len, struct err *err)
 {
     struct heard *h = arg;
+    if (h->unhidden)
+        return err_set(err, ERR_FAIL, "no room");
     h->seen++;
     snprintf(h->seen_name, sizeof h->seen_name, "%s", name);
     snprintf(h->seen_value, sizeof h->seen_value, "%.*s", (int)len, value);
+    return 0;
 }
 
 struct rig {
@@ -371,9 +374,28 @@ static void the_broker_gets_values(void **state)
     secrets_get(r.s, "a", on_value, &one);
     assert_int_equal(one.calls, 4);
     gives(line, "2");
-    secrets_add(r.s, "minted", "ghs_abc", 7);
+    struct err err = ERR_INIT;
+    assert_int_equal(secrets_add(r.s, "minted", "ghs_abc", 7, &err), 0);
     assert_string_equal(one.seen_name, "minted");
     assert_string_equal(one.seen_value, "ghs_abc");
+    rig_end(&r);
+}
+
+/* What logs could not be kept free of is not used. */
+static void what_cannot_be_hidden(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct rig r;
+    set_refs(f, "echo the value");
+    rig_start(&r, f);
+    struct heard h = {.s = r.s, .unhidden = true};
+    secrets_on_new(r.s, on_seen, &h);
+    secrets_get(r.s, "a", on_value, &h);
+    run_until(&r, &h.calls, 1);
+    assert_string_equal(h.value, "");
+    assert_string_equal(h.said, "secret a cannot be hidden in logs: no room");
+    assert_int_equal(secrets_add(r.s, "minted", "ghs_abc", 7, &err), -ERR_FAIL);
     rig_end(&r);
 }
 
@@ -494,6 +516,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_command_that_does_not_end, setup, teardown),
         cmocka_unit_test_setup_teardown(the_broker_gets_values, setup, teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_had, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_cannot_be_hidden, setup, teardown),
         cmocka_unit_test_setup_teardown(references_that_change, setup, teardown),
         cmocka_unit_test_setup_teardown(a_helper_that_dies, setup, teardown),
         cmocka_unit_test_setup_teardown(from_within_a_callback, setup, teardown),
