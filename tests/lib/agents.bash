@@ -21,8 +21,8 @@ agent_tools()
     cache=$all/$1-${recipe:0:12}
     mkdir -p "$cache"
     touch "$cache"
-    # What no run of a week has used.
-    find "$all" -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -rf {} +
+    # Those of other recipes that no run of the last day has used.
+    find "$all" -mindepth 1 -maxdepth 1 -name "$1-*" -mtime +0 -exec rm -rf {} +
     status=0
     (
         flock -w 900 9 || { echo 'another run has been at it for 15 minutes'; exit 1; }
