@@ -17,9 +17,9 @@
 #define WRITABLE_BELOW (64u << 10)
 #define HEAD_MS        30000
 #define IDLE_MS        600000
-#define BODY_MS        60000  /* between pieces of it */
-#define BODY_ALL_MS    600000 /* of all of it */
-#define STALL_MS       300000 /* a jail that takes nothing of its answer */
+#define BODY_MS        60000   /* between pieces of it */
+#define BODY_ALL_MS    3600000 /* of all of it: 64 MiB over a slow line */
+#define STALL_MS       300000  /* a jail that takes nothing of its answer */
 
 struct piece { /* what the socket did not take at once */
     uv_write_t write;

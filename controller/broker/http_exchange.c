@@ -194,6 +194,7 @@ static void set_fences(struct http_exchange *x, const struct http_ask *ask, bool
     /* An idle connection that the far end is about to close is not taken up again. */
     curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, 20L);
     curl_easy_setopt(e, CURLOPT_SHARE, x->client->share);
+    curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's are no answer */
     if (own)
         curl_easy_setopt(e, CURLOPT_NOPROXY, "*");
     if (ask->ca_file && ask->ca_file[0])
