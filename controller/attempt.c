@@ -182,6 +182,7 @@ void attempt_phase(struct attempt *a, enum phase phase, unsigned deadline_s)
     if (a->dead)
         return;
     a->phase = phase;
+    a->e->scan_wanted |= phase == PHASE_DONE; /* it may be the last that kept the engine */
     if (deadline_s > 0)
         uv_timer_start(&a->deadline, on_deadline, (uint64_t)deadline_s * 1000, 0);
     else

@@ -202,3 +202,31 @@ over_in_ledger()
     timeout 60 creel serve --idle-exit 1
     [ "$(over_in_ledger "$id")" = 1 ]
 }
+
+# given_back : a task that is done, as if the engine had died between the broker's signature and its own note that it
+# sends. $id is its id.
+given_back()
+{
+    exits 0 task --provider faulty --budget 100 -- python3 ask.py responses ok --bytes 4000
+    id=$(newest)
+    broker=$(broker_pid)
+    creel serve --stop
+    throwaway_wait 10 throwaway_gone "$broker"
+    sqlite3 "$CREEL_STATE/broker/spend.db" "update attempts set over = 0 where attempt = '$id.1'"
+    sqlite3 "$CREEL_STATE/creel.db" "update tasks set state = 1, imported = 0 where id = '$id'"
+}
+
+@test "an attempt that was signed and never sent is over once its lease is given back" {
+    given_back
+    find "$CREEL_STATE/tasks/$id" -mindepth 1 -type f ! -path '*/quarantine.git/*' -delete
+    timeout 100 creel serve --idle-exit 1
+    in_state "$id" succeeded failed
+    [ "$(over_in_ledger "$id")" = 1 ]
+    [ "$(sqlite3 "$CREEL_STATE/creel.db" "select attempt_n from tasks where id = '$id'")" = 2 ]
+}
+
+@test "an engine whose last task is not believed any more ends when it has nothing to do" {
+    given_back
+    timeout 100 creel serve --idle-exit 1 # the log that is there is another attempt's
+    in_state "$id" refused
+}
