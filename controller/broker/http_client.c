@@ -12,7 +12,9 @@
 #define TICK_MS         100
 #define CONNECTIONS_MAX 256L
 
-struct watch { /* one socket of libcurl's */
+/* One socket of libcurl's. Kept by its number when libcurl needs it no more, stopped, for libuv looks at a
+ * descriptor anew with each handle made for it; the next socket of that number takes it. */
+struct watch {
     uv_poll_t poll;
     struct http_client *client;
     curl_socket_t fd;
@@ -122,8 +124,24 @@ static struct watch *watch_new(struct http_client *c, curl_socket_t fd)
     w->client = c;
     w->fd = fd;
     w->poll.data = w;
-    curl_multi_assign(c->multi, fd, w);
     return w;
+}
+
+static struct watch *watch_of(struct http_client *c, curl_socket_t fd)
+{
+    size_t at = (size_t)fd;
+    if (at >= c->nwatches) {
+        struct watch **more = reallocarray(c->watches, at + 64, sizeof *more);
+        if (!more)
+            return NULL;
+        memset(more + c->nwatches, 0, (at + 64 - c->nwatches) * sizeof *more);
+        c->watches = more;
+        c->nwatches = at + 64;
+    }
+    if (!c->watches[at])
+        c->watches[at] = watch_new(c, fd);
+    curl_multi_assign(c->multi, fd, c->watches[at]);
+    return c->watches[at];
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *per_socket)
@@ -134,11 +152,10 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *pe
         if (w) {
             uv_poll_stop(&w->poll);
             curl_multi_assign(c->multi, fd, NULL);
-            uv_close((uv_handle_t *)&w->poll, on_watch_closed);
         }
         return 0;
     }
-    if (!w && !(w = watch_new(c, fd)))
+    if (!w && !(w = watch_of(c, fd)))
         return 0; /* out of memory: its limit of time ends it; -1 would end all, for good */
     int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
     uv_poll_start(&w->poll, events, on_ready);
@@ -227,6 +244,10 @@ void http_client_close(struct http_client *c)
     }
     curl_multi_cleanup(c->multi);
     curl_share_cleanup(c->share);
+    for (size_t i = 0; i < c->nwatches; i++)
+        if (c->watches[i])
+            uv_close((uv_handle_t *)&c->watches[i]->poll, on_watch_closed);
+    free(c->watches);
     uv_close((uv_handle_t *)&c->timer, on_client_closed);
     uv_close((uv_handle_t *)&c->tick, on_client_closed);
 }

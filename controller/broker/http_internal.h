@@ -10,9 +10,11 @@
 struct http_client {
     uv_loop_t *loop;
     CURLM *multi;
-    CURLSH *share;    /* of TLS sessions */
-    uv_timer_t timer; /* curl's */
-    uv_timer_t tick;  /* our limits of time; runs while there are exchanges */
+    CURLSH *share;          /* of TLS sessions */
+    uv_timer_t timer;       /* curl's */
+    uv_timer_t tick;        /* our limits of time; runs while there are exchanges */
+    struct watch **watches; /* by descriptor; NULL: never had one */
+    size_t nwatches;
     int open_handles;
     int depth;                   /* > 0: curl is at work, and takes no exchange away */
     struct http_exchange *first; /* list */
