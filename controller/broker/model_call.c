@@ -534,13 +534,14 @@ static void on_writable(void *state)
 
 static void unwait(struct model_call *c)
 {
-    struct model_call **const lists[] = {&c->p->waiting, &c->p->syncing};
-    for (size_t i = 0; i < 2; i++) {
-        struct model_call **at = lists[i];
+    struct model_call **at;
+    for (unsigned i = 0; (at = model_calls_waiting(c->p, i)); i++) {
         while (*at && *at != c)
             at = &(*at)->next;
-        if (*at)
+        if (*at) {
             *at = c->next;
+            return;
+        }
     }
 }
 

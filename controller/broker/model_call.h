@@ -24,6 +24,10 @@ int model_calls_open(struct process *p, struct err *err);
 void model_calls_close(struct process *p);
 /* At the end of each turn of the loop: makes what was held durable, then lets those calls go. */
 void model_calls_turn(struct process *p);
+/* As many syncs are under way as may be: what was held since waits for the end of one. */
+bool model_calls_full(const struct process *p);
+/* The lists of calls that wait, 0, 1, ...; NULL: no more of them. */
+struct model_call **model_calls_waiting(struct process *p, unsigned i);
 /* Their holds are durable; with a failure, void. */
 void model_calls_leave(struct process *p, struct model_call *list, int rc, const struct err *err);
 /* Once a second: what was settled is made durable even when no call follows. */

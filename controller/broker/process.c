@@ -334,7 +334,7 @@ static void turn(struct process *p)
     do {
         model_calls_turn(p);
         doors_turn(p);
-    } while (p->waiting && !p->sync_busy);
+    } while (p->waiting && !model_calls_full(p));
     answer(p);
 }
 

@@ -30,12 +30,10 @@ struct process {
     struct door *doors;            /* list */
     struct live_attempt *attempts; /* list */
     struct model_call *waiting;    /* calls whose hold is not durable yet */
-    struct model_call *syncing;    /* those whose hold a thread makes durable now */
+    struct call_sync *syncs;       /* threads that make holds durable now */
     unsigned calls;                /* model calls under way, in all */
     struct git_call *unheard;      /* pushes whose client went before the forge had answered */
-    bool sync_busy; /* the thread has the ledger's log: `synced` says when it has no more */
-    int sync_rc;
-    uv_work_t sync;
+    unsigned nsyncs;               /* each posts `synced` when it has the ledger's log no more */
     uv_sem_t synced;
     struct books *books;
     struct forge_queue *forge;

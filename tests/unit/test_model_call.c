@@ -514,7 +514,7 @@ static void any_end(void **state)
                 close(fds[n]);
         while (r->p->doors)
             uv_run(&r->p->loop, UV_RUN_ONCE);
-        while (r->p->waiting || r->p->sync_busy)
+        while (r->p->waiting || r->p->nsyncs > 0)
             uv_run(&r->p->loop, UV_RUN_ONCE);
         assert_int_equal(r->p->buffered, 0);
         assert_int_equal(r->p->calls, 0);
