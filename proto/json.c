@@ -3,6 +3,7 @@
 #include "proto/json.h"
 
 #include <limits.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -414,4 +415,16 @@ void json_release(const struct json_shape *shape, void *obj)
 {
     release_members(shape, obj);
     memset(obj, 0, shape->size);
+}
+
+static void wiping_free(void *p)
+{
+    if (p)
+        sodium_memzero(p, malloc_usable_size(p));
+    free(p);
+}
+
+void json_wiping(void)
+{
+    cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = malloc, .free_fn = wiping_free});
 }

@@ -131,6 +131,8 @@ int json_decode_within(const struct json_shape *shape, const void *bytes, size_t
                        const struct json_bounds *bounds, void *out, struct err *err);
 /* Frees what a decode allocated inside `obj` (lists, strv) and zeroes the struct. */
 void json_release(const struct json_shape *shape, void *obj);
+/* For a process that reads secrets: from here on what the reader frees is wiped first. */
+void json_wiping(void);
 
 /* Only the strict checks above, for documents read through other tables. 0 or -ERR_FAIL. */
 int json_check(const void *bytes, size_t len, struct err *err);

@@ -176,6 +176,7 @@ static int process_start(struct process *p, const char *key_path, const char *di
     int helper = -1, rc = process_harden(err);
     if (rc < 0)
         return rc;
+    json_wiping(); /* tokens come in JSON */
     if (close_range(BROKER_FD + 1, ~0u, 0) < 0)
         return err_errno(err, ERR_FAIL, "close_range");
     rc = secret_helper_start(dir, &helper, err);

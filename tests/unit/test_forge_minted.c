@@ -186,8 +186,39 @@ static void test_find(void **state)
         assert_true(forge_minted_find(bad[i], strlen(bad[i]), "creel-a", &ids, &err) < 0);
 }
 
+/* Is it in memory that malloc gave or had back? False where its memory is not told apart. */
+static bool in_heap(const char *text)
+{
+    char line[512];
+    unsigned long from, to;
+    bool found = false;
+    FILE *maps = fopen("/proc/self/maps", "re");
+    assert_non_null(maps);
+    while (!found && fgets(line, sizeof line, maps))
+        if (strstr(line, "[heap]") && sscanf(line, "%lx-%lx", &from, &to) == 2)
+            found = memmem((void *)from, to - from, text, strlen(text));
+    fclose(maps);
+    return found;
+}
+
+static void test_no_copy_stays(void **state)
+{
+    struct err err = ERR_INIT;
+    struct forge_token t;
+    static char tail[] = "zz-what-the-token-ends-with"; /* its first bytes may be written over */
+    char text[4096];
+    snprintf(text, sizeof text, "%s",
+             spoiled("ghs_1.2.3", "ghs_0123456789abcdef0123456789abcdef"
+                                  "zz-what-the-token-ends-with"));
+    assert_ok(read_it(FORGE_GITHUB, text, &t, &err));
+    assert_non_null(strstr(t.value, tail));
+    assert_false(in_heap(tail));
+    secret_free(t.value);
+}
+
 int main(void)
 {
+    json_wiping();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_github),
@@ -195,6 +226,7 @@ int main(void)
         cmocka_unit_test(test_long_tokens),
         cmocka_unit_test(test_gitlab),
         cmocka_unit_test(test_find),
+        cmocka_unit_test(test_no_copy_stays),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
