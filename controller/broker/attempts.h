@@ -19,6 +19,7 @@ struct live_attempt {
     size_t buffered;    /* its part of process::buffered */
     unsigned strangers; /* requests with a wrong token so far */
     bool stop_told;     /* by this process */
+    bool left_out_told; /* of a member of its requests that is not known here */
     struct repeats asked, answered;
     char git_tip
         [65]; /* where its branch stands at the forge, as it found or left it; "": not known */

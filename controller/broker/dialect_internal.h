@@ -28,9 +28,8 @@ struct judge {
     struct call_ask *ask;
     const char *name; /* of the member that is looked at */
     uint64_t cap_asked;
-    bool has_cap, has_hosted, has_tier;
+    bool has_cap, has_hosted;
     uint64_t pictures;
-    struct json_view stream_options; /* empty: none */
     crypto_generichash_state asked;
     struct err *err;
 };
@@ -116,8 +115,6 @@ struct dialect {
     const char *const *sends; /* request headers besides content-type and accept; NULL-terminated */
     const char *const *returns; /* likewise of the answer; "x-*" is a prefix */
     const struct member *members;
-    /* After all members were looked at. NULL: nothing. */
-    int (*settle)(struct judge *j, struct json_view request);
     /* Members that must be there and are not: each as ",\"name\":value". */
     void (*add)(const struct judge *j, struct json_view request, struct buf *out);
     void (*refusal)(const char *message, struct buf *to);

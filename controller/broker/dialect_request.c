@@ -189,7 +189,7 @@ static void write_members(const struct judge *j, struct json_view request, struc
 }
 
 /* What is bounded by the rules rather than by one member. */
-static int settle(struct judge *j, struct json_view request)
+static int settle(struct judge *j)
 {
     struct call_ask *ask = j->ask;
 
@@ -201,7 +201,7 @@ static int settle(struct judge *j, struct json_view request)
     ask->output_cap = j->has_cap && j->cap_asked < j->rules->output_tokens
                           ? j->cap_asked
                           : j->rules->output_tokens;
-    return j->d->settle ? j->d->settle(j, request) : 0;
+    return 0;
 }
 
 static uint64_t input_bound(const struct judge *j, size_t bytes)
@@ -221,7 +221,7 @@ static int judge_checked(struct judge *j, struct json_view request, struct buf *
     crypto_generichash_update(&j->asked, (const unsigned char *)&j->d->id, sizeof(j->d->id));
     rc = look_members(j, request);
     if (rc == 0)
-        rc = settle(j, request);
+        rc = settle(j);
     if (rc < 0)
         return rc;
     crypto_generichash_final(&j->asked, j->ask->fingerprint, sizeof(j->ask->fingerprint));

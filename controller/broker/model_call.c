@@ -502,6 +502,11 @@ static void on_body_end(void *state)
         refuse_hold(c, rc, err.msg);
         return;
     }
+    if (c->ask.left_out[0] && !c->live->left_out_told) {
+        c->live->left_out_told = true;
+        process_note(c->p, c->live->a.attempt, "model call: \"%s\" is not known here and left out",
+                     c->ask.left_out);
+    }
     c->held = true;
     c->waiting = true;
     c->next = c->p->waiting;

@@ -368,6 +368,27 @@ static void budget_ends_it(void **state)
     assert_int_equal(told(r, "\"text\":\"budget: $"), times + 1);
 }
 
+static void says_what_is_left_out(void **state)
+{
+    struct rig *r = *state;
+    begin(r, "ok", 900000000, 8);
+    assert_int_equal(call(r, TOKEN, 1, false), 200);
+    assert_false(told(r, "left out"));
+    const char body[] = "{\"model\":\"m\",\"input\":\"x\",\"of_tomorrow\":1}";
+    for (int i = 0; i < 2; i++) {
+        char text[512];
+        int fd = knock(r);
+        int n = snprintf(text, sizeof text,
+                         "POST /v1/responses HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " TOKEN
+                         "\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
+                         sizeof body - 1, body);
+        assert_int_equal(send(fd, text, (size_t)n, MSG_NOSIGNAL), n);
+        assert_int_equal(await(r, fd), 200);
+        assert_null(strstr(r->provider.seen->last_body, "of_tomorrow"));
+        assert_int_equal(told(r, "of_tomorrow"), 1);
+    }
+}
+
 static void loops(void **state)
 {
     struct rig *r = *state;
@@ -643,6 +664,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(over_its_bound),
         cmocka_unit_test(ca_out_of_reach),
         cmocka_unit_test(any_end),
+        cmocka_unit_test(says_what_is_left_out),
     };
     cmocka_set_test_filter(argc == 2 ? argv[1] : NULL);
     return cmocka_run_group_tests(tests, setup, teardown);
