@@ -1,6 +1,6 @@
 /* The engine's end of the broker: starts the process, asks, and hands answers to whoever waits, in
- * order. Holds no secret. When the broker dies, everybody who waits is told, and whoever asks next
- * gets a new one: a few times a minute, then the error. */
+ * order. Holds no secret. When the broker dies, everybody who waits is told, and another is started:
+ * a few times a minute, then whoever asks gets the error. */
 #include "controller/broker_internal.h"
 
 #include <errno.h>
@@ -179,9 +179,8 @@ int broker_start(uv_loop_t *loop, const char *self, const char *key_path, const 
     return 0;
 }
 
-/* In the place of a process that died. Its hello is awaited by the loop, not here: the engine goes
- * on. One that dies again and again is left dead. */
-static void restart(struct broker *b)
+/* Its hello is awaited by the loop, not here: the engine goes on. */
+void broker_again(struct broker *b)
 {
     struct err err = ERR_INIT;
     uint64_t now = clock_mono_us(), *slot = &b->restarted_us[b->nrestarts % RESTARTS];
@@ -235,7 +234,7 @@ static void ask(struct broker *b, enum broker_type type, const struct json_shape
 {
     struct err err = ERR_INIT;
     if (b->why.code && !b->closing)
-        restart(b);
+        broker_again(b);
     if (b->why.code) {
         err = b->why;
     } else if (broker_put(&b->out, type, shape, request, &err) < 0) {
@@ -322,7 +321,7 @@ void broker_call(struct broker *b, const char *attempt, int fd)
     struct broker_call q = {0};
     struct err err = ERR_INIT;
     if (b->why.code && !b->closing)
-        restart(b);
+        broker_again(b);
     struct passing *p = b->why.code || b->npassing >= CALLS_MAX ? NULL : calloc(1, sizeof *p);
     snprintf(q.attempt, sizeof q.attempt, "%s", attempt);
     uint64_t at = b->sent + b->out.len;

@@ -3,8 +3,9 @@
  * The engine starts it (fork + exec of `creel broker`, a socketpair on descriptor 3) and asks by
  * few, typed, fixed-order requests; it decides. From the engine it takes these alone, strictly.
  *
- * When the process dies, every request and every call under way fails. The next request starts a new
- * process with the same key, at most 3 times a minute, which goes on from what is on disk. */
+ * When the process dies, every request and every call under way fails, and a new one is started with the
+ * same key, which goes on from what is on disk: at most 3 times a minute, after that whoever asks gets
+ * the error. */
 #ifndef CONTROLLER_BROKER_H
 #define CONTROLLER_BROKER_H
 

@@ -55,6 +55,10 @@ struct broker {
     bool closing; /* broker_close was called from one of them */
 };
 
+/* broker.c: a new process in the place of one that died (why.code != 0). One that dies again and again is
+ * left dead: then nothing changes. */
+void broker_again(struct broker *b);
+
 /* broker_io.c */
 void broker_handle_free(uv_handle_t *handle);
 /* Records why there is no process; the first reason counts. Always -ERR_FAIL. */

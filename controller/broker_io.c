@@ -1,5 +1,5 @@
 /* Frames between the engine and the broker process: requests out, with the descriptors that go along;
- * answers and news in, handed to whoever waits. Nothing here starts a process. */
+ * answers and news in, handed to whoever waits. */
 #include "controller/broker_internal.h"
 
 #include <errno.h>
@@ -319,10 +319,15 @@ static void drive(struct broker *b, bool readable)
         answer(b, NULL, false, &err);
     }
     b->busy = false;
-    if (b->closing)
+    if (b->closing) {
         broker_let_go(b);
-    else
-        broker_watch(b);
+        return;
+    }
+    /* Not only when somebody asks: there may be tokens to renew or to revoke. One that did not even come up
+     * will hardly do so now. */
+    if (b->why.code && b->greeted)
+        broker_again(b);
+    broker_watch(b);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)

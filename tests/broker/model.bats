@@ -118,6 +118,24 @@ lines()
     [ "$(spend_of "$(newest)" .sum.calls)" -eq "$(aimock_calls)" ]
 }
 
+@test "64 calls at once against money for 10: what is reserved for all that are under way fits" {
+    asks 0 --budget 10 --output-tokens 1000 -- responses gpt-5.5
+    reserve=$(spend_of "$(newest)" '.calls[0].reserved_micros')
+    aimock_forget
+    asks 7 --budget "$(printf '0.%06d' $((10 * ONE)))" --output-tokens 1000 -- responses gpt-5.5 --parallel 64
+    made=$(aimock_calls)
+    [ "$made" -le 10 ]
+    [ "$made" -ge 1 ]
+    [ "$(spend_of "$(newest)" .sum.spent_micros)" -eq $((made * ONE)) ]
+    # Ten reservations at once are not enough for an eleventh, however many ask.
+    aimock_forget
+    asks 7 --budget "$(printf '%d.%06d' $((10 * reserve / 1000000)) $((10 * reserve % 1000000)))" --output-tokens 1000 -- \
+        responses gpt-5.5 --parallel 64 --stream
+    id=$(newest)
+    [ "$(spend_of "$id" .sum.spent_micros)" -le $((10 * reserve)) ]
+    [ "$(spend_of "$id" '[.calls[].charged_micros] | add')" -eq $(($(aimock_calls) * ONE)) ]
+}
+
 @test "a tool that runs at the provider is refused, unless the policy allows it" {
     asks 0 --budget 1 -- responses gpt-5.5 --member '{"tools":[{"type":"web_search"}]}'
     says '400 ' web_search

@@ -10,6 +10,7 @@ the first byte of an answer, so what it counts is what a provider would have cha
 
   ok         answers with usage 1000 in, 100 out
   vary       the same, each time in other words
+  pace       the same, with 30 ms between the events of its stream
   e429 e500 e401 e400   that status, with an error body
   hang       reads the request and never answers
   silent     sends a head and no byte of a body
@@ -243,7 +244,7 @@ class Handler(BaseHTTPRequestHandler):
         if stream:
             return self.stream(dialect, kind)
         data = json.dumps(dialect.whole(kind, counts(kind))).encode()
-        if kind == "vary":
+        if kind in ("vary", "pace"):
             data = data.replace(b"is 42.", b"is 42. %d" % next(SEEN))
         if kind == "cut":
             self.head(200, "application/json", len(data))
@@ -284,13 +285,15 @@ class Handler(BaseHTTPRequestHandler):
                 while not os.path.exists(os.path.join(self.server.options.dir, "open")):
                     time.sleep(0.02)
             self.send(kind, event(*dialect.delta(text)))
-        if kind == "vary":
+        if kind in ("vary", "pace"):
             self.send(kind, event(*dialect.delta(" %d" % next(SEEN))))
         for one in dialect.end(kind, counts(kind)):
             self.send(kind, event(*one))
         self.chunk(b"")
 
     def send(self, kind, data):
+        if kind == "pace":
+            time.sleep(0.03)
         if kind != "slow":
             return self.chunk(data)
         for byte in data:

@@ -518,6 +518,19 @@ static void test_comes_back(void **state)
     stop(r);
 }
 
+/* Without being asked. */
+static void test_comes_back_alone(void **state)
+{
+    struct rig *r = *state;
+    start(r);
+    pid_t first = child_pid(), now;
+    assert_true(first > 0);
+    kill(first, SIGKILL);
+    while ((now = child_pid()) == first || now <= 0)
+        uv_run(&r->loop, UV_RUN_ONCE);
+    stop(r);
+}
+
 /* What comes back must hold the same key, or nothing. */
 static void test_comes_back_as_another(void **state)
 {
@@ -529,7 +542,7 @@ static void test_comes_back_as_another(void **state)
     start(r);
     assert_int_equal(shell(r, "rm moving"), 0);
     kill_it(r);
-    sign(r, LIFE_S);
+    sign(r, LIFE_S); /* of a new one, which does not come up */
     assert_non_null(strstr(r->why.msg, "broker process is gone: "));
     assert_int_equal(fixture_keygen(r->dir, "moving", "ed25519"), 0);
     sign(r, LIFE_S);
@@ -918,6 +931,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_garbage_ends_it),
         cmocka_unit_test(test_death),
         cmocka_unit_test(test_comes_back),
+        cmocka_unit_test(test_comes_back_alone),
         cmocka_unit_test(test_comes_back_as_another),
         cmocka_unit_test(test_bad_key_file),
         cmocka_unit_test(test_confined),
