@@ -352,10 +352,13 @@ static void on_imported(void *arg, const struct import_result *r, const struct e
 
 void result_resume(struct attempt *a)
 {
-    if (a->row.imported)
+    if (!a->row.imported)
+        result_import(a);
+    else if (attempt_set_state(a, TASK_IMPORTED, NULL) ==
+             0) /* an engine may have died before it said so */
         finish(a, "");
     else
-        result_import(a);
+        attempt_phase(a, PHASE_STORED, IMPORT_AGAIN_S);
 }
 
 void result_import(struct attempt *a)

@@ -22,6 +22,7 @@
 #define HEARTBEAT_MS   2000
 #define CALL_AHEAD_MAX 2 /* hosts */
 #define FILES_WANTED   65536
+#define SCANS_A_TURN   8
 
 struct follower {
     uv_pipe_t pipe;
@@ -307,7 +308,9 @@ static void scan(struct engine *e)
 static void on_settle(uv_prepare_t *handle)
 {
     struct engine *e = handle->data;
-    while (e->scan_wanted && !e->stopping) {
+    /* What a scan ends makes room for another. One that ends the same again and again, since the store does not
+     * take it, must not keep the loop. */
+    for (int n = 0; e->scan_wanted && !e->stopping && n < SCANS_A_TURN; n++) {
         e->scan_wanted = false;
         scan(e);
     }

@@ -26,8 +26,9 @@
 
 struct import {
     const char *dir; /* the task's directory, absolute */
+    const char *out; /* a directory in it, of this import alone: all that is written goes there */
     const char *base, *root, *commit, *branch, *title;
-    int outfd;            /* dir/import: all that is written goes there */
+    int outfd;            /* `out`, open */
     git_repository *repo; /* the quarantine; its odb is `odb` */
     git_odb *odb, *source, *patch;
     git_commit *result;

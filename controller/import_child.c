@@ -49,12 +49,12 @@ static int shut_in(const struct import *im, struct err *err)
         {.path = out, .dir = true, .write = true},
     };
     const char *weak = getenv("CREEL_ALLOW_UNCONFINED_IMPORT");
-    if (strlen(im->dir) > PATH_MAX - 64) {
+    if (strlen(im->dir) + strlen(im->out) > PATH_MAX - 64) {
         return err_set(err, ERR_FAIL, "path too long");
     }
     snprintf(quarantine, sizeof(quarantine), "%s/quarantine.git", im->dir);
     snprintf(patch, sizeof(patch), "%s/patch.pack", im->dir);
-    snprintf(out, sizeof(out), "%s/import", im->dir);
+    snprintf(out, sizeof(out), "%s/%s", im->dir, im->out);
     return confine_self(paths, sizeof(paths) / sizeof(paths[0]),
                         weak != NULL && strcmp(weak, "1") == 0, err);
 }
@@ -138,7 +138,7 @@ static int run(struct import *im, struct err *err)
         return rc;
     }
     char out[PATH_MAX];
-    snprintf(out, sizeof(out), "%s/import", im->dir);
+    snprintf(out, sizeof(out), "%s/%s", im->dir, im->out);
     im->outfd = open(out, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (im->outfd < 0) {
         return err_errno(err, ERR_FAIL, "cannot open %s", out);
@@ -153,26 +153,27 @@ static int run(struct import *im, struct err *err)
     return rc < 0 ? rc : say(im, err);
 }
 
-/* argv: "importer" TASKDIR BASE ROOT COMMIT BRANCH TITLE. Ends the process: what it holds is the
+/* argv: "importer" TASKDIR OUT BASE ROOT COMMIT BRANCH TITLE. Ends the process: what it holds is the
  * kernel's to free, and no exit handler has any business in here. */
 int importer_main(int argc, char **argv)
 {
-    /* An engine that starts again would start another import in the same place. */
+    /* Nobody takes what it finds any more. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     struct err err = ERR_INIT;
     struct import im = {
         .outfd = -1, .changes_left = IMPORT_CHANGES_BYTES, .flags_left = IMPORT_FLAGS_BYTES};
     int rc;
-    if (argc != 7 || argv[1][0] != '/' || !oid_valid(argv[2]) || !oid_valid(argv[3]) ||
-        !oid_valid(argv[4])) {
-        rc = err_set(&err, ERR_USAGE, "importer TASKDIR BASE ROOT COMMIT BRANCH TITLE");
+    if (argc != 8 || argv[1][0] != '/' || strchr(argv[2], '/') != NULL || !oid_valid(argv[3]) ||
+        !oid_valid(argv[4]) || !oid_valid(argv[5])) {
+        rc = err_set(&err, ERR_USAGE, "importer TASKDIR OUT BASE ROOT COMMIT BRANCH TITLE");
     } else {
         im.dir = argv[1];
-        im.base = argv[2];
-        im.root = argv[3];
-        im.commit = argv[4];
-        im.branch = argv[5];
-        im.title = argv[6];
+        im.out = argv[2];
+        im.base = argv[3];
+        im.root = argv[4];
+        im.commit = argv[5];
+        im.branch = argv[6];
+        im.title = argv[7];
         rc = run(&im, &err);
     }
     if (rc < 0) {

@@ -70,7 +70,7 @@ static int index_patch(struct import *im, char *idx, size_t size, struct err *er
         fd_close(&fd);
         return err_errno(err, ERR_FAIL, "cannot open patch.pack");
     }
-    snprintf(path, sizeof(path), "%s/import", im->dir);
+    snprintf(path, sizeof(path), "%s/%s", im->dir, im->out);
     int rc;
     if (st.st_size > (off_t)TASK_PACK_MAX) {
         rc = err_set(err, ERR_REFUSED, "the patch pack is larger than creel imports");
@@ -80,7 +80,7 @@ static int index_patch(struct import *im, char *idx, size_t size, struct err *er
         rc = feed(indexer, fd, err);
     }
     if (rc == 0) {
-        snprintf(idx, size, "%s/import/pack-%s.idx", im->dir, git_indexer_name(indexer));
+        snprintf(idx, size, "%s/%s/pack-%s.idx", im->dir, im->out, git_indexer_name(indexer));
     }
     git_indexer_free(indexer);
     close(fd);

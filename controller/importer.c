@@ -7,6 +7,7 @@
  * is. */
 #include "controller/importer.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,13 +15,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <sodium.h>
+
 #include "common/file.h"
 #include "controller/redact.h"
 
 #define DEADLINE_MS (10u * 60 * 1000)
 #define LINE_MAX_   65536
 #define DIR_FLAGS   (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-#define OUT_DIR     "import"
+#define OUT_PREFIX  "import-"
 
 struct import_run {
     uv_process_t process;
@@ -31,6 +34,8 @@ struct import_run {
     int64_t status;
     int signal;
     int dirfd; /* the task's directory */
+    /* The child's, in it. Each has its own: an engine that was killed may have left one that still writes. */
+    char out_name[32];
     struct buf line, complaint;
     import_done_cb *cb;
     void *arg;
@@ -59,7 +64,7 @@ static int take_file(struct import_run *r, int outfd, const char *name, struct e
 static int take_files(struct import_run *r, const struct import_result *sum, struct err *err)
 {
     struct stat st;
-    int outfd = openat(r->dirfd, OUT_DIR, DIR_FLAGS);
+    int outfd = openat(r->dirfd, r->out_name, DIR_FLAGS);
     int rc = outfd < 0 ? err_errno(err, ERR_FAIL, "cannot open the importer's directory") : 0;
     if (rc == 0 && !sum->refused) {
         rc = take_file(r, outfd, "clean.pack", err);
@@ -135,7 +140,7 @@ static void finish(struct import_run *r)
     struct import_result result = {0};
     struct err err = ERR_INIT, ignored = ERR_INIT;
     int rc = conclude(r, &result, &err);
-    tree_remove(r->dirfd, OUT_DIR, &ignored);
+    tree_remove(r->dirfd, r->out_name, &ignored);
     r->cb(r->arg, rc < 0 ? NULL : &result, rc < 0 ? &err : NULL);
     run_free(r);
 }
@@ -224,6 +229,26 @@ void import_stop(uv_loop_t *loop)
     uv_walk(loop, stop_one, NULL);
 }
 
+/* What children of engines that were killed left. One that is still at it makes this fail, and the next import
+ * removes it. */
+static void remove_stale(int dirfd)
+{
+    struct err ignored = ERR_INIT;
+    const struct dirent *e;
+    int fd = openat(dirfd, ".", DIR_FLAGS);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (d == NULL) {
+        fd_close(&fd);
+        return;
+    }
+    while ((e = readdir(d)) != NULL) {
+        if (strncmp(e->d_name, OUT_PREFIX, strlen(OUT_PREFIX)) == 0) {
+            tree_remove(dirfd, e->d_name, &ignored);
+        }
+    }
+    closedir(d);
+}
+
 static int prepare(struct import_run *r, const char *task_dir, struct err *err)
 {
     static const char *const stale[] = {"clean.pack", "patch.diff", "review.json"};
@@ -234,11 +259,11 @@ static int prepare(struct import_run *r, const char *task_dir, struct err *err)
     for (size_t i = 0; i < sizeof(stale) / sizeof(stale[0]); i++) {
         unlinkat(r->dirfd, stale[i], 0);
     }
-    int rc = tree_remove(r->dirfd, OUT_DIR, err);
-    if (rc == 0 && mkdirat(r->dirfd, OUT_DIR, 0700) < 0) {
-        rc = err_errno(err, ERR_FAIL, "cannot make %s/" OUT_DIR, task_dir);
-    }
-    return rc;
+    remove_stale(r->dirfd);
+    snprintf(r->out_name, sizeof(r->out_name), OUT_PREFIX "%08x", randombytes_random());
+    return mkdirat(r->dirfd, r->out_name, 0700) < 0
+               ? err_errno(err, ERR_FAIL, "cannot make %s/%s", task_dir, r->out_name)
+               : 0;
 }
 
 /* What to look for goes into the child's directory, and away with it. */
@@ -251,7 +276,7 @@ static int hand_over(struct import_run *r, const struct needles *needles, struct
     }
     buf_init(&text, JSON_BYTES_MAX);
     int rc = needles_encode(needles, &text, err);
-    if (rc == 0 && (outfd = openat(r->dirfd, OUT_DIR, DIR_FLAGS)) < 0) {
+    if (rc == 0 && (outfd = openat(r->dirfd, r->out_name, DIR_FLAGS)) < 0) {
         rc = err_errno(err, ERR_FAIL, "cannot open the importer's directory");
     }
     if (rc == 0) {
@@ -297,8 +322,6 @@ int import_start(uv_loop_t *loop, const char *self, const char *task_dir, const 
                  const char *root, const char *commit, const char *branch, const char *title,
                  const struct needles *needles, import_done_cb *cb, void *arg, struct err *err)
 {
-    const char *const words[] = {self, "importer", task_dir, base, root, commit, branch, title};
-    char *args[sizeof(words) / sizeof(words[0]) + 1] = {NULL};
     if (!oid_valid(base) || !oid_valid(root) || !oid_valid(commit)) {
         return err_set(err, ERR_FAIL, "nothing to import: no commit");
     }
@@ -318,6 +341,9 @@ int import_start(uv_loop_t *loop, const char *self, const char *task_dir, const 
         run_free(r);
         return rc;
     }
+    const char *const words[] = {self, "importer", task_dir, r->out_name, base,
+                                 root, commit,     branch,   title};
+    char *args[sizeof(words) / sizeof(words[0]) + 1] = {NULL};
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         args[i] = (char *)(uintptr_t)words[i]; /* uv_spawn only reads them */
     }

@@ -1,7 +1,7 @@
 /* The importer: a short-lived child that alone parses what came back from a host.
  *
- * `creel importer TASKDIR BASE ROOT COMMIT` (an internal verb) confines itself first (Landlock: write
- * below TASKDIR only, read /usr libraries only; seccomp; rlimits; no network; no environment), then:
+ * `creel importer TASKDIR OUT BASE ROOT COMMIT` (an internal verb) confines itself first (Landlock: write
+ * below TASKDIR/OUT only, read /usr libraries only; seccomp; rlimits; no network; no environment), then:
  * verifies patch.pack within bounds, checks every new tree entry's name and mode, re-parents the tree
  * on BASE, writes clean.pack (the new objects and the new commit, nothing else), patch.diff and
  * review.json, and prints one JSON line (struct import_result). What it prints is hostile too.

@@ -133,6 +133,24 @@ engine_revive()
     done
 }
 
+# The moment is too short to be met by chance: between what says that the result is imported, and the state.
+@test "an engine that died between two words about one import: the next one says the second" {
+    exits 0 task -- sh -c 'echo once; echo work >work.txt'
+    id=$(newest)
+    wait_receipt "$id"
+    creel serve --stop || true
+    python3 - "$E2E/state/creel.db" "$id" <<'EOF'
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.execute("UPDATE tasks SET state = 4, reason = 'fetching the result' WHERE id = ? AND imported = 1", (sys.argv[2],))
+db.commit()
+EOF
+    in_state "$id" collecting
+    engine_revive
+    ended_once "$id"
+    exits 0 task -- true # and it does other work
+}
+
 @test "the engine and its host's sessions killed together" {
     id=$(detached -- sh -c "echo once; $(ticks 40)")
     sleep 0.7

@@ -365,6 +365,7 @@ static void import(const struct bed *b, const git_oid *commit)
     char root[GIT_OID_HEXSZ + 1], id[GIT_OID_HEXSZ + 1], out[128];
     struct err err = ERR_INIT;
     struct import im = {.dir = b->dir,
+                        .out = "import",
                         .base = BASE,
                         .root = git_oid_tostr(root, sizeof root, &b->root),
                         .commit = git_oid_tostr(id, sizeof id, commit),

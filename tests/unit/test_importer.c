@@ -88,7 +88,7 @@ static void import(struct bed *b, const char *commit)
     uv_run(&loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&loop), 0);
     assert_int_equal(b->calls, 1);
-    sh(&b->t, "! test -e task/import");
+    sh(&b->t, "! ls -d task/import-*");
     json_release(&review_record_shape, &b->record);
     if (b->failed)
         return;
@@ -412,6 +412,27 @@ static void our_own_failures(void **state)
     assert_true(b->failed);
 }
 
+/* A child of an engine that was killed is still at it when the next engine imports the same patch. */
+static void after_a_killed_engine(void **state)
+{
+    struct bed *b = *state;
+    char commit[41];
+    uv_loop_t orphans;
+    commit_all(b, "echo more >>a", commit);
+    pack(b, commit);
+    sh(&b->t, "mkdir task/import-old; echo left >task/import-old/clean.pack");
+    assert_int_equal(uv_loop_init(&orphans), 0);
+    assert_ok(import_start(&orphans, "/proc/self/exe", b->task, b->base, b->root, commit,
+                           "creel/01jd0000000000000000000001", "Do it", NULL, on_done, b, &err));
+    import(b, commit);
+    assert_false(b->failed || b->r.refused);
+    sh(&b->t, "cp task/clean.pack imported");
+    uv_run(&orphans, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&orphans), 0);
+    assert_true(b->failed);
+    sh(&b->t, "cmp task/clean.pack imported; ! ls -d task/import-*");
+}
+
 /* An engine that stops does not wait for the importer's ten minutes. Here the importer stands still,
  * as one does that reads without end. */
 static void stopped_at_once(void **state)
@@ -439,7 +460,7 @@ static void stopped_at_once(void **state)
     assert_int_equal(b->calls, 1);
     assert_true(b->failed);
     assert_string_equal(b->why.msg, "the import was stopped");
-    sh(&b->t, "! test -e task/import; ! test -e task/review.json; test -e task/patch.pack");
+    sh(&b->t, "! ls -d task/import-*; ! test -e task/review.json; test -e task/patch.pack");
     import(b, commit); /* and can be had again */
     assert_false(b->failed || b->r.refused);
 }
@@ -517,6 +538,7 @@ int main(int argc, char **argv)
         T(what_is_missing_is_noticed),
         T(bombs_are_bounded),
         T(our_own_failures),
+        T(after_a_killed_engine),
         T(stopped_at_once),
         T(a_secret_in_what_came_back),
     };
