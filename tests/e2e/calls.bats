@@ -20,8 +20,8 @@ teardown_file()
 }
 teardown() { e2e_logs; }
 
-# What a job says to ask for something: call WORDS.
-CALL='call() { curl -sS -m 60 -H "authorization: Bearer $CREEL_TASK_TOKEN" -H "content-type: application/json" \
+# What a job says to ask for something: call WORDS. More than eight at once are told to come again (429).
+CALL='call() { curl -sS -m 60 --retry 30 --retry-delay 1 -H "authorization: Bearer $CREEL_TASK_TOKEN" -H "content-type: application/json" \
     -d "{\"model\":\"echo\",\"messages\":[{\"role\":\"user\",\"content\":\"$1\"}]}" http://127.0.0.1:4100/v1/chat/completions; }'
 
 calls_made()
