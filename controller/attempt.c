@@ -250,7 +250,7 @@ void attempt_distrust(struct attempt *a, const struct err *err)
 
 /* ---- what we send ---- */
 
-static void send_message(struct attempt *a, const struct msg *m)
+void attempt_send(struct attempt *a, const struct msg *m)
 {
     struct err err = ERR_INIT;
     if (a->host->state == HOST_READY && host_send(a->host->link, m, &err) < 0)
@@ -262,7 +262,7 @@ static void send_document(struct attempt *a, enum msg_type type, const struct bu
     struct msg m = {.type = type};
     m.u.doc.bytes = doc->data;
     m.u.doc.len = doc->len;
-    send_message(a, &m);
+    attempt_send(a, &m);
 }
 
 /* Has an order signed; `cb` sends it, or not when things have changed meanwhile. */
@@ -298,30 +298,6 @@ void attempt_send_cancel(struct attempt *a)
     if (a->phase == PHASE_RUNNING)
         attempt_phase(a, PHASE_RUNNING, KILL_S);
     order(a, ORDER_CANCEL, on_cancel_signed);
-}
-
-/* Only to a jail that may still run there. */
-static void send_repo_token(struct attempt *a)
-{
-    struct msg m = {.type = MSG_REPO_TOKEN};
-    if (a->repo_token == NULL || a->phase < PHASE_SENDING || a->phase > PHASE_RUNNING)
-        return;
-    memcpy(m.u.repo_token.attempt, a->id, sizeof(m.u.repo_token.attempt));
-    snprintf(m.u.repo_token.sealed, sizeof(m.u.repo_token.sealed), "%s", a->repo_token);
-    send_message(a, &m);
-}
-
-void attempt_repo_token(struct attempt *a, const char *sealed_b64)
-{
-    char *copy =
-        strlen(sealed_b64) < sizeof((struct msg_repo_token){0}.sealed) ? strdup(sealed_b64) : NULL;
-    if (copy == NULL) {
-        diag(DIAG_ERROR, "task %s: a repository token that cannot be passed on", a->row.id);
-        return;
-    }
-    free(a->repo_token);
-    a->repo_token = copy;
-    send_repo_token(a);
 }
 
 static void offer(struct attempt *a)
@@ -557,7 +533,7 @@ void attempt_running(struct attempt *a)
     uint64_t wall_s = a->row.policy.limits[LIMIT_WALL] / 1000;
     attempt_phase(a, PHASE_RUNNING, (unsigned)wall_s + GRACE_S);
     /* One that was minted before the envelope left is here since then; the runner takes none before its run. */
-    send_repo_token(a);
+    attempt_send_repo_token(a);
 }
 
 static void reattach(struct attempt *a, const struct msg_attempt *there)
@@ -588,7 +564,7 @@ static void reattach(struct attempt *a, const struct msg_attempt *there)
     if (!a->dead && a->row.cancel)
         attempt_send_cancel(a);
     if (!a->dead)
-        send_repo_token(a);
+        attempt_send_repo_token(a);
 }
 
 void attempt_welcome(struct attempt *a, const struct msg_welcome *w)

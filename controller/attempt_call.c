@@ -210,6 +210,7 @@ static int call_open(struct attempt *a, struct err *err)
     buf_init(&c->pend, CALL_CHUNK);
     snprintf(hello.program, sizeof(hello.program), "creel");
     snprintf(hello.attempt, sizeof(hello.attempt), "%s", a->id);
+    proof_make(PROOF_CALL, a->envelope.data, a->envelope.len, hello.proof);
     int r = host_stream_open(a->host->link, &hello, &callbacks, c, &c->stream, err);
     if (r < 0) {
         free(c);

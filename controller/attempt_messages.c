@@ -19,6 +19,7 @@ static enum err_code refusal_code(int reason)
     case REFUSED_REPLAY:
     case REFUSED_FENCE:
     case REFUSED_TOKEN:
+    case REFUSED_PROOF:
         return ERR_TRUST;
     case REFUSED_INTERNAL:
         return ERR_HOST;

@@ -195,6 +195,8 @@ bool attempt_unhold(struct attempt *a);
 /* Lets go of host, streams and files; the store is not touched. */
 void attempt_drop(struct attempt *a);
 int attempt_set_state(struct attempt *a, enum task_state state, const char *reason);
+/* A message to its host, when that is there. */
+void attempt_send(struct attempt *a, const struct msg *m);
 void attempt_send_pack(struct attempt *a);
 /* The source cannot be read here: the attempt is cancelled and ends as any cancelled one. */
 void attempt_source_lost(struct attempt *a, const struct err *err);
@@ -213,8 +215,11 @@ void attempt_distrust(struct attempt *a, const struct err *err);
 void attempt_log_complete(struct attempt *a);
 void attempt_stored(struct attempt *a);
 
+/* ---- attempt_token.c ---- */
 /* The newest token for its repository, passed on to the runner now, or when its host is back. */
 void attempt_repo_token(struct attempt *a, const char *sealed_b64);
+/* Only to a jail that may still run there. */
+void attempt_send_repo_token(struct attempt *a);
 
 /* ---- attempt_pack.c, attempt_log.c, attempt_result.c ---- */
 int pack_start(struct attempt *a, struct err *err);

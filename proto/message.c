@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include <sodium.h>
+
 #include "proto/utf8.h"
 
 #define SLOTS_MAX        1024 /* attempts at once that a runner may claim */
@@ -40,6 +42,8 @@ static int check_hello(const struct msg *m, struct err *err)
         return rc;
     if (h->channel != CHANNEL_LOG && h->offset != 0)
         return err_set(err, ERR_FAIL, "offset: only a log channel has one");
+    if (sodium_is_zero(h->proof, sizeof(h->proof)) != (h->channel != CHANNEL_CALL))
+        return err_set(err, ERR_FAIL, "proof: a call channel has one, and no other");
     switch ((enum channel)h->channel) {
     case CHANNEL_CONTROL:
         if (h->attempt[0])
@@ -135,6 +139,7 @@ static const struct json_field hello_fields[] = {
     JSON_ROW(struct msg_hello, TEXT, program),
     JSON_ROW(struct msg_hello, TEXT, attempt, .optional = true),
     JSON_ROW(struct msg_hello, U64, offset, .optional = true),
+    JSON_ROW(struct msg_hello, HEX, proof, .optional = true),
     JSON_END,
 };
 static const struct json_shape hello_shape = {sizeof(struct msg_hello), hello_fields};
@@ -222,6 +227,7 @@ static const struct json_shape calls_shape = {sizeof(struct msg_calls), calls_fi
 static const struct json_field repo_token_fields[] = {
     JSON_ROW(struct msg_repo_token, TEXT, attempt),
     JSON_ROW(struct msg_repo_token, TEXT, sealed),
+    JSON_ROW(struct msg_repo_token, HEX, proof),
     JSON_END,
 };
 static const struct json_shape repo_token_shape = {sizeof(struct msg_repo_token),

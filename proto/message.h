@@ -9,7 +9,7 @@
  *   log:     HELLO(attempt, offset) -> ; <- raw log frames (proto/frame.h) from that byte of the
  *            attempt's log on, live, until the log is complete, then EOF
  *   result:  HELLO(attempt) -> ; <- RESULT (the DSSE document), then the patch pack's bytes, EOF
- *   call:    HELLO(attempt) -> ; then, once a connection of that attempt's jail took the channel, the raw
+ *   call:    HELLO(attempt, proof) -> ; then, once a connection of that attempt's jail took the channel, the raw
  *            bytes of that one connection both ways: HTTP/1.1 between the jail and the broker, which
  *            the runner does not read. Each side's EOF is passed on; the channel ends with it
  *
@@ -23,6 +23,7 @@
 #include "proto/json.h"
 #include "proto/key.h"
 #include "proto/policy.h"
+#include "proto/proof.h"
 #include "proto/refusal.h"
 #include "proto/state.h"
 
@@ -64,8 +65,9 @@ struct msg_hello {
     int version;                   /* PROTO_VERSION */
     int channel;                   /* enum channel */
     char program[65];              /* "creel 0.1.0" */
-    char attempt[ATTEMPT_ID_SIZE]; /* pack, log, result */
+    char attempt[ATTEMPT_ID_SIZE]; /* all but control */
     uint64_t offset;               /* log: first byte wanted */
+    uint8_t proof[PROOF_BYTES];    /* call: PROOF_CALL */
 };
 
 /* One attempt that the runner still has, for a controller that comes back. */
@@ -134,11 +136,13 @@ struct msg_calls {
 };
 #define CALLS_WANTED_MAX 256
 
-/* The token as crypto_box_seal to the runner's key, in base64. Replaces an earlier one. */
+/* The token as crypto_box_seal to the runner's key, in base64, from who sent the attempt's envelope.
+ * Replaces an earlier one. */
 #define REPO_TOKEN_MAX 4096 /* bytes, unsealed; a forge's tokens have no fixed length */
 struct msg_repo_token {
     char attempt[ATTEMPT_ID_SIZE];
     char sealed[(REPO_TOKEN_MAX + 48 + 2) / 3 * 4 + 1];
+    uint8_t proof[PROOF_BYTES]; /* PROOF_REPO_TOKEN */
 };
 
 /* Any message, decoded. For MSG_ENVELOPE, MSG_CANCEL, MSG_WIPE, MSG_RECEIPT and MSG_RESULT the payload

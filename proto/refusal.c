@@ -23,6 +23,7 @@ const char *const refusal_names[REFUSAL_COUNT + 1] = {
     [REFUSED_TREE] = "tree",
     [REFUSED_PROTOCOL] = "protocol",
     [REFUSED_UNKNOWN] = "unknown",
+    [REFUSED_PROOF] = "proof",
     [REFUSED_INTERNAL] = "internal",
     [REFUSAL_COUNT] = NULL,
 };
@@ -53,6 +54,7 @@ const char *const refusal_help[REFUSAL_COUNT + 1] = {
         "a message came that is not legal there: controller and runner may differ in "
         "version",
     [REFUSED_UNKNOWN] = "the runner does not have this attempt",
+    [REFUSED_PROOF] = "what came is not from the controller that sent the attempt's envelope",
     [REFUSED_INTERNAL] = "the runner could not go on",
     [REFUSAL_COUNT] = NULL,
 };

@@ -23,6 +23,7 @@ enum refusal {
     REFUSED_TREE,        /* the source tree cannot be checked out safely; detail names the path */
     REFUSED_PROTOCOL,    /* a message that is not legal here */
     REFUSED_UNKNOWN,     /* names an attempt that this runner does not have */
+    REFUSED_PROOF,       /* not from who sent the attempt's envelope */
     REFUSED_INTERNAL,    /* the runner could not: disk full, out of memory; detail says */
     REFUSAL_COUNT,
 };

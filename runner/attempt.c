@@ -32,6 +32,12 @@ bool attempt_busy(const struct attempt *a)
     return a->at != AT_FREE;
 }
 
+bool attempt_proven(const struct attempt *a, enum proof use,
+                    const uint8_t proof[static PROOF_BYTES])
+{
+    return sodium_memcmp(a->proofs[use], proof, PROOF_BYTES) == 0;
+}
+
 /* ---- life of the struct ---- */
 
 static void on_timer(uv_timer_t *t)
@@ -659,6 +665,8 @@ int attempt_begin(struct attempt *a, struct admitted *in, const void *envelope, 
     a->task = in->task;
     memset(&in->task, 0, sizeof in->task);
     memcpy(a->envelope_sha256, in->envelope_sha256, sizeof a->envelope_sha256);
+    for (int use = 0; use < PROOF_COUNT; use++)
+        proof_make((enum proof)use, envelope, len, a->proofs[use]);
     buf_init(&a->said, ATTEMPT_SAID_MAX);
     buf_init(&a->complaint, ATTEMPT_SAID_MAX);
     buf_init(&a->result, DSSE_BYTES_MAX);

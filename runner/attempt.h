@@ -87,8 +87,9 @@ struct attempt {
     enum attempt_at at;
     struct task task;
     uint8_t envelope_sha256[32];
-    uint64_t t0_us;             /* monotonic: zero of the log's clock */
-    uint64_t started, finished; /* Unix seconds */
+    uint8_t proofs[PROOF_COUNT][PROOF_BYTES]; /* that somebody has the envelope */
+    uint64_t t0_us;                           /* monotonic: zero of the log's clock */
+    uint64_t started, finished;               /* Unix seconds */
     bool cancelled, late, timed_out, killing;
     bool begun; /* the run's processes were made: its wall clock counts */
 
@@ -160,6 +161,9 @@ int attempt_token(struct attempt *a, const char *sealed_b64, struct err *err);
 /* The wire's name for where it is. */
 enum attempt_state attempt_state(const struct attempt *a);
 bool attempt_busy(const struct attempt *a); /* not free */
+/* Does this proof show that whoever gave it sent the attempt's envelope? */
+bool attempt_proven(const struct attempt *a, enum proof use,
+                    const uint8_t proof[static PROOF_BYTES]);
 
 /* The pack stream: begin (a newer stream takes over, from the first byte), bytes, and its loss. */
 int attempt_pack_begin(struct attempt *a, struct stream *s, struct err *err);

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "common/diag.h"
+
 #define PACK_EOF_GRACE_MS 1000
 
 static struct serve *serve_of(struct stream *s)
@@ -137,11 +139,17 @@ static void result_open(struct stream *s, struct attempt *a, const struct msg_he
 
 static void call_open(struct stream *s, struct attempt *a, const struct msg_hello *h)
 {
-    if (a->calls)
-        calls_channel(a->calls, s, h->attempt);
-    else
+    if (!attempt_proven(a, PROOF_CALL, h->proof)) {
+        diag(DIAG_WARN, "refused (%s) attempt %s: a call channel", refusal_names[REFUSED_PROOF],
+             a->task.attempt);
+        stream_refuse(s, h->attempt, REFUSED_PROOF,
+                      "a call channel is for who sent the attempt's envelope");
+    } else if (!a->calls) {
         stream_refuse(s, h->attempt, REFUSED_PROTOCOL, "no jail of attempt %s may make calls now",
                       h->attempt);
+    } else {
+        calls_channel(a->calls, s, h->attempt);
+    }
 }
 
 /* ---- hello ---- */

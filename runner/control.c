@@ -215,6 +215,11 @@ static void on_repo_token(struct serve *sv, struct stream *s, const struct msg *
         refuse_legal(s, t->attempt, REFUSED_UNKNOWN, "token: this runner does not have it");
         return;
     }
+    if (!attempt_proven(a, PROOF_REPO_TOKEN, t->proof)) {
+        refuse_legal(s, t->attempt, REFUSED_PROOF,
+                     "token: only who sent the attempt's envelope may give it one");
+        return;
+    }
     int r = attempt_token(a, t->sealed, &err);
     if (r < 0)
         refuse_legal(s, t->attempt,

@@ -72,3 +72,18 @@ calls_made()
     creel show "$id" --result >"$BATS_TEST_TMPDIR/result.json"
     exits 0 creel verify "$BATS_TEST_TMPDIR/result.json" --log "$CREEL_STATE/tasks/$id/log"
 }
+
+@test "who has the login and the task's name alone takes none of its calls; who has its envelope does" {
+    local id mine taken=$BATS_TEST_TMPDIR/taken
+    id=$(detached --provider echo --budget 1 --calls 1000 -- sh -c "$CALL
+        while :; do call again || :; sleep 0.1; done")
+    mine=$CREEL_STATE/tasks/$id/envelope.json
+    throwaway_wait 20 sh -c 'creel logs "$1" | grep -q "heard again"' sh "$id"
+    run wire "$(call_hello "$id.1" "$(sha256sum "$mine" | cut -c1-64)")" recv recv
+    [[ "${lines[0]}" == '18 '*'"proof"'* && "${lines[1]}" == EOF ]]
+    wire "$(call_hello "$id.1" "$(proof 'creel call channel 1' "$mine")")" bytes >"$taken" 3>&- &
+    throwaway_wait 20 grep -qs '^POST /v1/chat/completions' "$taken"
+    creel cancel "$id"
+    wait_state "$id" cancelled
+    wait $!
+}

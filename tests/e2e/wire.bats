@@ -25,11 +25,6 @@ teardown()
     wire hello recv | grep -q '^2 '
 }
 
-wire()
-{
-    python3 "$TOOLS/wire.py" "$THROWAWAY_BIN/runner/creel-runner" attach --run "$(throwaway_run "$E2E")" -- "$@"
-}
-
 # refused REASON STEP... : the last frame is REFUSED with that reason.
 refused()
 {
@@ -150,6 +145,51 @@ log_has()
     python3 "$TOOLS/forge.py" order --key "$CREEL_STATE/keys/signing_key" cancel "$attempt" "$aud" >order
     wire hello recv send:19:order >/dev/null
     wait_state "$id" cancelled
+}
+
+give_token()
+{
+    printf 'json:25:{"attempt":"%s","sealed":"c2VhbGVk","proof":"%s"}' "$@"
+}
+
+@test "a login alone can neither take a running task's calls nor give it a token: that takes its envelope" {
+    id=$(detached -- sh -c 'echo begun; sleep 60')
+    attempt=$id.1
+    throwaway_wait 20 log_has "$id" begun
+    mine=$CREEL_STATE/tasks/$id/envelope.json
+    public=$(sha256sum "$mine" | cut -c1-64)
+    refused protocol "json:1:{\"version\":1,\"channel\":\"call\",\"program\":\"w\",\"attempt\":\"$attempt\"}" recv
+    for wrong in "$public" "$(proof 'creel call channel 1' "$E2E/envelope")" "$(proof 'creel repository token 1' "$mine")"; do
+        refused proof "$(call_hello "$attempt" "$wrong")" recv
+    done
+    for wrong in "$public" "$(proof 'creel repository token 1' "$E2E/envelope")" "$(proof 'creel call channel 1' "$mine")"; do
+        refused proof hello recv "$(give_token "$attempt" "$wrong")" recv
+    done
+    [ "$(grep -c "refused (proof) attempt $attempt" "$E2E/host/runner.log")" -eq 6 ]
+    # With the right ones it is the policy that says no: this task has neither calls nor a token.
+    refused protocol "$(call_hello "$attempt" "$(proof 'creel call channel 1' "$mine")")" recv
+    refused protocol hello recv "$(give_token "$attempt" "$(proof 'creel repository token 1' "$mine")")" recv
+    # Nothing that a login is told has the envelope in it, or the number that makes it unguessable.
+    nonce=$(payload "$mine" | jq -r .nonce)
+    [ -n "$nonce" ]
+    wire hello recv >welcome
+    wire "hello:log:$attempt:0" bytes >log 3>&- &
+    reader=$!
+    throwaway_wait 20 grep -q begun log
+    creel cancel "$id"
+    wait_state "$id" cancelled
+    wait "$reader"
+    wait_receipt "$id"
+    for told in welcome log \
+        "$CREEL_STATE/tasks/$id/result.json" "$CREEL_STATE/tasks/$id/receipt.json" "$E2E/host/runner.log"; do
+        [ -s "$told" ]
+        run grep -aF -e "$nonce" -e "$(jq -r .payload "$mine" | cut -c1-60)" "$told"
+        [ "$status" -eq 1 ]
+    done
+    for told in result receipt; do
+        run grep -F "$nonce" <<<"$(payload "$CREEL_STATE/tasks/$id/$told.json")"
+        [ "$status" -eq 1 ]
+    done
 }
 
 @test "noise does not hurt it" {

@@ -159,6 +159,25 @@ payload()
     jq -r .payload "$1" | base64 -d
 }
 
+# wire STEP... : a client of the runner that may say anything.
+wire()
+{
+    python3 "$TOOLS/wire.py" "$THROWAWAY_BIN/runner/creel-runner" attach --run "$(throwaway_run "$E2E")" -- "$@"
+}
+
+# proof USE FILE : that one has the envelope in FILE.
+proof()
+{
+    python3 -c 'import hashlib, sys
+print(hashlib.blake2b(open(sys.argv[2], "rb").read(), digest_size=32, key=sys.argv[1].encode()).hexdigest())' "$@"
+}
+
+# call_hello ATTEMPT PROOF : the step that opens a call channel.
+call_hello()
+{
+    printf 'json:1:{"version":1,"channel":"call","program":"w","attempt":"%s","proof":"%s"}' "$@"
+}
+
 # sshd is killed and comes back on the same port.
 sshd_again()
 {

@@ -10,6 +10,7 @@ one step:
   json:TYPE:TEXT                       a frame of that type with this text
   raw:HEX                              bytes as they are
   zeros:N                              N zero bytes
+  bytes                                prints all that comes until the end, as it comes
   recv                                 prints the next frame as "TYPE PAYLOAD", or "EOF"
   pause:SECONDS
 """
@@ -76,6 +77,10 @@ def step(peer, word):
         peer.write(bytes.fromhex(rest))
     elif verb == "zeros":
         peer.write(bytes(int(rest)))
+    elif verb == "bytes":
+        while data := peer.p.stdout.read1():
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
     elif verb == "recv":
         print(peer.recv(), flush=True)
     elif verb == "pause":

@@ -49,6 +49,7 @@ struct fixture {
     struct attempt slots[2];
     uint8_t runner_sec[KEY_SEC_BYTES], ctl_sec[KEY_SEC_BYTES];
     struct task task;
+    uint8_t proofs[PROOF_COUNT][PROOF_BYTES]; /* of the envelope last offered */
     struct channel_end control;
     int fatal, over, out[3];        /* write ends of the phase's pipes */
     struct sockaddr_in proxy, door; /* the gate's and the broker's of the run */
@@ -252,6 +253,8 @@ static struct channel_end dial(struct fixture *f, enum channel channel, uint64_t
     if (channel != CHANNEL_CONTROL)
         memcpy(hello.u.hello.attempt, f->task.attempt, sizeof hello.u.hello.attempt);
     hello.u.hello.offset = offset;
+    if (channel == CHANNEL_CALL)
+        memcpy(hello.u.hello.proof, f->proofs[PROOF_CALL], PROOF_BYTES);
     buf_init(&b, 4096);
     assert_int_equal(msg_put(&b, &hello, NULL), 0);
     assert_int_equal(write_all(c.fd, b.data, b.len), 0);
@@ -378,6 +381,8 @@ static void offer(struct fixture *f)
     assert_int_equal(dsse_sign(f->ctl_sec, DSSE_TYPE_TASK, body.data, body.len, &doc, NULL), 0);
     m.u.doc.bytes = doc.data;
     m.u.doc.len = doc.len;
+    for (int use = 0; use < PROOF_COUNT; use++)
+        proof_make((enum proof)use, doc.data, doc.len, f->proofs[use]);
     say(f, &f->control, &m);
     buf_done(&body);
     buf_done(&doc);
@@ -418,6 +423,20 @@ static void open_slot(struct fixture *f)
     int pack = memfd_create("pack", MFD_CLOEXEC);
     answer(f, (struct warden_reply){.op = WARDEN_OPEN, .slot = req.slot}, &pack, 1);
     close(pack);
+}
+
+/* Another attempt, in the other slot: the proofs are its then, the task is the first one's again. */
+static void offer_another(struct fixture *f)
+{
+    char first[ATTEMPT_ID_SIZE];
+    memcpy(first, f->task.attempt, sizeof first);
+    snprintf(f->task.attempt, sizeof f->task.attempt, "%s.2", f->task.id);
+    randombytes_buf(f->task.nonce, sizeof f->task.nonce);
+    f->task.fence++;
+    offer(f);
+    open_slot(f);
+    expect(f, &f->control, MSG_ACCEPTED);
+    memcpy(f->task.attempt, first, sizeof first);
 }
 
 /* The gate's sockets, in this namespace and at ports of the kernel's choice. */

@@ -793,6 +793,7 @@ static void say_token(struct fixture *f, const char *token, uint8_t spoil)
     assert_int_equal(b64_add(&b64, sealed, n + crypto_box_SEALBYTES), 0);
     memcpy(m.u.repo_token.attempt, f->task.attempt, sizeof m.u.repo_token.attempt);
     snprintf(m.u.repo_token.sealed, sizeof m.u.repo_token.sealed, "%s", buf_str(&b64));
+    memcpy(m.u.repo_token.proof, f->proofs[PROOF_REPO_TOKEN], PROOF_BYTES);
     buf_done(&b64);
     say(f, &f->control, &m);
 }
@@ -840,6 +841,38 @@ static void a_token_is_in_its_place_while_the_run_lasts(void **state)
     token_is(f, "repo-token", "");
 }
 
+static void expect_no_proof(struct fixture *f)
+{
+    say_token(f, "ghp_swapped", 0);
+    expect_refused(f, &f->control, REFUSED_PROOF);
+    token_is(f, "repo-token", "ghs_first");
+}
+
+/* A login alone changes no token: that takes the attempt's envelope. */
+static void a_token_takes_the_envelope(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t good[PROOF_BYTES], *proof = f->proofs[PROOF_REPO_TOKEN];
+    have_place(f);
+    to_running(f);
+    say_token(f, "ghs_first", 0);
+    token_is(f, "repo-token", "ghs_first");
+    memcpy(good, proof, sizeof good);
+    proof[0] ^= 1;
+    expect_no_proof(f);
+    memset(proof, 0, PROOF_BYTES);
+    expect_no_proof(f);
+    memcpy(proof, f->slots[0].envelope_sha256, PROOF_BYTES);
+    expect_no_proof(f);
+    memcpy(proof, f->proofs[PROOF_CALL], PROOF_BYTES);
+    expect_no_proof(f);
+    offer_another(f);
+    expect_no_proof(f);
+    memcpy(proof, good, sizeof good);
+    say_token(f, "ghs_second", 0);
+    token_is(f, "repo-token", "ghs_second");
+}
+
 static void without_a_policy_no_token_is_taken(void **state)
 {
     struct fixture *f = *state;
@@ -856,6 +889,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(the_table_is_what_it_should_be),
         T(a_token_is_in_its_place_while_the_run_lasts),
+        T(a_token_takes_the_envelope),
         T(without_a_policy_no_token_is_taken),
         T(a_whole_life),
         T(what_the_gate_did_is_told),

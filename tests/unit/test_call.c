@@ -151,6 +151,47 @@ static void a_channel_ahead_of_need(void **state)
     end_close(&s);
 }
 
+static void expect_no_proof(struct fixture *f)
+{
+    struct channel_end s = dial(f, CHANNEL_CALL, 0);
+    expect_refused(f, &s, REFUSED_PROOF);
+    assert_int_equal(read(s.fd, (char[1]){0}, 1), 0);
+    assert_int_equal(calls_of(f)->nidle, 0);
+    assert_int_equal(calls_of(f)->nopen, 0);
+    end_close(&s);
+}
+
+/* Whoever can open a channel, but has not the attempt's envelope, gets no connection of its jail's. */
+static void a_channel_takes_the_envelope(void **state)
+{
+    struct fixture *f = spending(state, 8);
+    uint8_t good[PROOF_BYTES];
+    run_with_calls(f);
+    int c = knock(f); /* waits to be taken */
+    expect_calls(f, 1);
+    memcpy(good, f->proofs[PROOF_CALL], sizeof good);
+    for (size_t i = 0; i < sizeof good; i += sizeof good - 1) {
+        f->proofs[PROOF_CALL][i] ^= 1;
+        expect_no_proof(f);
+        f->proofs[PROOF_CALL][i] ^= 1;
+    }
+    /* What a result tells everybody, and what is good for something else. */
+    memcpy(f->proofs[PROOF_CALL], f->slots[0].envelope_sha256, PROOF_BYTES);
+    expect_no_proof(f);
+    memcpy(f->proofs[PROOF_CALL], f->proofs[PROOF_REPO_TOKEN], PROOF_BYTES);
+    expect_no_proof(f);
+    offer_another(f);
+    expect_no_proof(f);
+    assert_int_equal(calls_of(f)->nwaiting, 1);
+    memcpy(f->proofs[PROOF_CALL], good, sizeof good);
+    struct channel_end s = dial(f, CHANNEL_CALL, 0);
+    assert_int_equal(calls_of(f)->nopen, 1);
+    say_text(f, c, "GET / HTTP/1.1\r\n\r\n");
+    hear_text(f, s.fd, "GET / HTTP/1.1\r\n\r\n");
+    end_close(&s);
+    close(c);
+}
+
 /* A client may say all it has first; the answer still comes. */
 static void ends_are_passed_each_for_itself(void **state)
 {
@@ -192,6 +233,7 @@ static void the_end_of_what_is_said_over_pipes(void **state)
     hello.u.hello.channel = CHANNEL_CALL;
     snprintf(hello.u.hello.program, sizeof hello.u.hello.program, "test");
     memcpy(hello.u.hello.attempt, f->task.attempt, sizeof hello.u.hello.attempt);
+    memcpy(hello.u.hello.proof, f->proofs[PROOF_CALL], PROOF_BYTES);
     buf_init(&b, 4096);
     assert_int_equal(msg_put(&b, &hello, NULL), 0);
     assert_int_equal(write_all(in[1], b.data, b.len), 0);
@@ -409,6 +451,7 @@ int main(int argc, char **argv)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(without_a_policy_there_is_no_broker),
         T(a_channel_ahead_of_need),
+        T(a_channel_takes_the_envelope),
         T(ends_are_passed_each_for_itself),
         T(the_end_of_what_is_said_over_pipes),
         T(those_who_wait_are_served_in_their_order),

@@ -449,7 +449,7 @@ static void test_call(void **state)
     static const struct stream_callbacks call_flow = {reply_data, flow_feed, flow_end, flow_eof};
     struct rig *r = *state;
     struct err err = ERR_INIT;
-    struct msg_hello hello = {.version = PROTO_VERSION, .channel = CHANNEL_CALL};
+    struct msg_hello hello = {.version = PROTO_VERSION, .channel = CHANNEL_CALL, .proof = {1}};
     snprintf(hello.program, sizeof hello.program, "test");
     ready_at(r, "good", r->ssh.port);
     for (int first = 0; first < 2; first++) {

@@ -13,6 +13,8 @@ static const enum msg_type types[] = {
 };
 #define TYPES (sizeof(types) / sizeof(types[0]))
 
+#define NO_PROOF "000000000000000000000000000000000000000000000000000000000000000"
+
 static void sample_welcome(struct msg_welcome *w)
 {
     static const struct json_shape shape = {sizeof(struct msg_attempt), NULL};
@@ -71,6 +73,7 @@ static void sample(enum msg_type type, struct msg *m)
     case MSG_REPO_TOKEN:
         SET(m->u.repo_token.attempt, SAMPLE_ATTEMPT);
         SET(m->u.repo_token.sealed, "c2VhbGVk");
+        sample_bytes(m->u.repo_token.proof, sizeof(m->u.repo_token.proof), 12);
         return;
     case MSG_STATE:
         SET(m->u.state.attempt, SAMPLE_ATTEMPT);
@@ -239,6 +242,24 @@ static void bad_payloads(void **state)
          "{\"version\":1,\"channel\":\"result\",\"program\":\"c\",\"attempt\":\"" SAMPLE_ATTEMPT
          "\",\"offset\":\"1\"}",
          "hello: offset: only a log channel has one"},
+        {MSG_HELLO,
+         "{\"version\":1,\"channel\":\"call\",\"program\":\"c\",\"attempt\":\"" SAMPLE_ATTEMPT
+         "\"}",
+         "hello: proof: a call channel has one, and no other"},
+        {MSG_HELLO,
+         "{\"version\":1,\"channel\":\"call\",\"program\":\"c\",\"attempt\":\"" SAMPLE_ATTEMPT
+         "\",\"proof\":\"" NO_PROOF "0\"}",
+         "hello: proof: a call channel has one, and no other"},
+        {MSG_HELLO,
+         "{\"version\":1,\"channel\":\"log\",\"program\":\"c\",\"attempt\":\"" SAMPLE_ATTEMPT
+         "\",\"proof\":\"" NO_PROOF "1\"}",
+         "hello: proof: a call channel has one, and no other"},
+        {MSG_HELLO,
+         "{\"version\":1,\"channel\":\"call\",\"program\":\"c\",\"attempt\":\"" SAMPLE_ATTEMPT
+         "\",\"proof\":\"" NO_PROOF "\"}",
+         "hello: proof: not 64 lower-case hex digits"},
+        {MSG_REPO_TOKEN, "{\"attempt\":\"" SAMPLE_ATTEMPT "\",\"sealed\":\"c2VhbGVk\"}",
+         "repo_token: proof: missing"},
         {MSG_CANCEL, "", "cancel: empty"},
         {MSG_ACCEPTED, "{\"attempt\":\"\"}", "accepted: attempt: not an attempt id"},
         {MSG_STATE, "{\"attempt\":\"" SAMPLE_ATTEMPT "\",\"state\":\"gone\"}",
