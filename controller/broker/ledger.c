@@ -15,7 +15,8 @@ static int open_any(const char *dir, bool write, struct ledger **ret, struct err
     struct ledger *l = calloc(1, sizeof *l);
     if (!l)
         return err_set(err, ERR_FAIL, "out of memory");
-    l->lock = l->wal = -1;
+    l->lock = -1;
+    memset(l->wal, -1, sizeof l->wal);
     int rc = db_open(l, dir, write, err);
     if (rc == 0 && write) {
         struct run r = sql_run(l, SQL_CALL_LAST);
@@ -52,7 +53,8 @@ void ledger_close(struct ledger *l)
     for (int i = 0; i < SQL_COUNT; i++)
         sqlite3_finalize(l->stmts[i]);
     sqlite3_close(l->db);
-    fd_close(&l->wal);
+    for (size_t i = 0; i < sizeof l->wal / sizeof l->wal[0]; i++)
+        fd_close(&l->wal[i]);
     fd_close(&l->lock);
     free(l->settled);
     free(l);

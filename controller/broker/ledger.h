@@ -101,7 +101,8 @@ int ledger_flush(struct ledger *l, struct err *err);
  * by ledger_synced(). When that is a failure, nothing that was committed may be forwarded, all of it stays
  * charged, and the ledger takes nothing more: after it, no later sync says anything about the bytes. */
 int ledger_commit(struct ledger *l, struct err *err);
-int ledger_sync(const struct ledger *l); /* 0 or -errno */
+#define LEDGER_SYNCS 4                                    /* by as many threads at once */
+int ledger_sync(const struct ledger *l, unsigned thread); /* 0 ... LEDGER_SYNCS - 1; 0 or -errno */
 int ledger_synced(struct ledger *l, int rc, struct err *err);
 bool ledger_dirty(const struct ledger *l);
 

@@ -329,12 +329,17 @@ int turn_commit(struct ledger *l, struct err *err)
     return 0;
 }
 
+static int sync_by(const struct ledger *l, unsigned who)
+{
+    return fdatasync(l->wal[who]) < 0 ? -errno : 0;
+}
+
 int turn_flush(struct ledger *l, struct err *err)
 {
     int rc = turn_commit(l, err);
     if (rc < 0 || !l->unsynced)
         return rc;
-    rc = ledger_synced(l, ledger_sync(l), err);
+    rc = ledger_synced(l, sync_by(l, 0), err);
     l->unsynced = rc < 0;
     return rc;
 }
@@ -358,9 +363,9 @@ int ledger_commit(struct ledger *l, struct err *err)
     return end_turn(l, turn_commit, err);
 }
 
-int ledger_sync(const struct ledger *l)
+int ledger_sync(const struct ledger *l, unsigned thread)
 {
-    return fdatasync(l->wal) < 0 ? -errno : 0;
+    return sync_by(l, 1 + thread);
 }
 
 int ledger_synced(struct ledger *l, int rc, struct err *err)
@@ -397,6 +402,14 @@ static int exec(struct ledger *l, const char *sql, struct err *err)
     return sqlite3_exec(l->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : db_fail(l, err);
 }
 
+/* Nothing is built upon what an earlier process left in the log: a sync that failed there is told to nobody
+ * again, and what it was about stands in memory as if it were on the disk. Whoever reads just now keeps it. */
+static int begin_log(struct ledger *l, struct err *err)
+{
+    int rc = sqlite3_wal_checkpoint_v2(l->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    return rc == SQLITE_OK || rc == SQLITE_BUSY ? 0 : db_fail(l, err);
+}
+
 /* One transaction: schema or what a dead process left, and that writing works at all. It also opens all
  * files there are to open, for later none can be. */
 static int start(struct ledger *l, bool fresh, struct err *err)
@@ -405,6 +418,7 @@ static int start(struct ledger *l, bool fresh, struct err *err)
     int rc = ask(l, "PRAGMA journal_mode = WAL", word, sizeof word, err);
     if (rc == 0 && strcmp(word, "wal") != 0)
         rc = err_set(err, ERR_FAIL, "spend.db: no write-ahead log is possible there (%s)", word);
+    rc = rc < 0 ? rc : begin_log(l, err);
     rc = rc < 0 ? rc : exec(l, "BEGIN IMMEDIATE", err);
     rc = rc < 0 ? rc : exec(l, fresh ? schema : charge_held, err);
     return rc < 0 ? rc : exec(l, "COMMIT", err);
@@ -441,10 +455,14 @@ static int on_wal(void *arg, sqlite3 *db, const char *name, int n)
     struct ledger *l = arg;
     struct stat st;
     off_t used = (off_t)n * WAL_FRAME;
-    if (n >= WAL_PAGES)
+    if (n >= WAL_PAGES) {
         (void)sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-    else if (l->wal >= 0 && fstat(l->wal, &st) == 0 && used + WAL_AHEAD > st.st_size)
-        (void)!pwrite(l->wal, zeros, sizeof zeros, st.st_size);
+        /* The next one would copy only what this one did not, and believe the rest. */
+        if (sqlite3_extended_errcode(db) == SQLITE_IOERR_FSYNC)
+            l->lost = true;
+    } else if (fstat(l->wal[0], &st) == 0 && used + WAL_AHEAD > st.st_size) {
+        (void)!pwrite(l->wal[0], zeros, sizeof zeros, st.st_size);
+    }
     return SQLITE_OK;
 }
 
@@ -454,9 +472,11 @@ static int take_wal(struct ledger *l, const char *path, struct err *err)
 {
     char wal[PATH_MAX + 8];
     snprintf(wal, sizeof wal, "%s-wal", path);
-    l->wal = open(wal, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (l->wal < 0)
-        return err_errno(err, ERR_FAIL, "%s", wal);
+    for (size_t i = 0; i < sizeof l->wal / sizeof l->wal[0]; i++) {
+        l->wal[i] = open(wal, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (l->wal[i] < 0)
+            return err_errno(err, ERR_FAIL, "%s", wal);
+    }
     sqlite3_wal_hook(l->db, on_wal, l);
     return 0;
 }

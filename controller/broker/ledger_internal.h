@@ -71,15 +71,17 @@ struct ledger {
     sqlite3 *db;
     sqlite3_stmt *stmts[SQL_COUNT]; /* prepared when first wanted */
     int lock;                       /* spend.lock, held; -1: for reading only */
-    int wal;                        /* spend.db-wal, which we sync ourselves; -1 likewise */
-    bool unsynced;                  /* something was committed that no flush of ours synced */
-    bool lost;                      /* a sync failed: what is on the disk, nobody knows */
-    bool begun;                     /* a transaction is open */
-    bool dirty;                     /* and has what somebody waits for */
-    bool voided;                    /* holds were rolled back: the next flush says so */
-    bool redo;                      /* `settled` must be done again */
-    unsigned holds;                 /* in the open transaction */
-    uint64_t next_call;             /* never used twice in one process, whatever is rolled back */
+    /* spend.db-wal, which we sync ourselves; -1 likewise. Opened once for the loop and once for each thread: the
+     * kernel tells a lost write to one sync of each open file, and to the others that all is well. */
+    int wal[1 + LEDGER_SYNCS];
+    bool unsynced;      /* something was committed that no flush of ours synced */
+    bool lost;          /* a sync failed: what is on the disk, nobody knows */
+    bool begun;         /* a transaction is open */
+    bool dirty;         /* and has what somebody waits for */
+    bool voided;        /* holds were rolled back: the next flush says so */
+    bool redo;          /* `settled` must be done again */
+    unsigned holds;     /* in the open transaction */
+    uint64_t next_call; /* never used twice in one process, whatever is rolled back */
     struct settled *settled;
     size_t nsettled, room;
     struct live *live;

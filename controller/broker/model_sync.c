@@ -6,12 +6,11 @@
 
 #include "common/diag.h"
 
-#define SYNCS_MAX 4
-
 struct call_sync {
     struct call_sync *next; /* process::syncs */
     struct process *p;
     struct model_call *list; /* whose holds they are */
+    unsigned by;             /* ledger_sync's number of the thread: no two at once have the same */
     uv_work_t work;
     int rc;
 };
@@ -19,7 +18,7 @@ struct call_sync {
 static void in_thread(uv_work_t *work)
 {
     struct call_sync *s = work->data;
-    s->rc = ledger_sync(s->p->ledger);
+    s->rc = ledger_sync(s->p->ledger, s->by);
     uv_sem_post(&s->p->synced);
 }
 
@@ -40,6 +39,17 @@ static void on_synced(uv_work_t *work, int status)
     free(s);
 }
 
+static unsigned number_free(const struct process *p)
+{
+    unsigned by = 0;
+    for (const struct call_sync *s = p->syncs; s;) {
+        bool taken = s->by == by;
+        by += taken;
+        s = taken ? p->syncs : s->next;
+    }
+    return by;
+}
+
 /* Negative: the holds of `list` are void. */
 static int sync_begin(struct process *p, struct model_call *list, struct err *err)
 {
@@ -50,6 +60,7 @@ static int sync_begin(struct process *p, struct model_call *list, struct err *er
     if (rc == 0) {
         s->p = p;
         s->list = list;
+        s->by = number_free(p);
         s->work.data = s;
         if (uv_queue_work(&p->loop, &s->work, in_thread, on_synced) < 0)
             rc = err_set(err, ERR_FAIL, "no thread is to be had");
@@ -66,7 +77,7 @@ static int sync_begin(struct process *p, struct model_call *list, struct err *er
 
 bool model_calls_full(const struct process *p)
 {
-    return p->nsyncs >= SYNCS_MAX;
+    return p->nsyncs >= LEDGER_SYNCS;
 }
 
 struct model_call **model_calls_waiting(struct process *p, unsigned i)
@@ -103,7 +114,7 @@ void model_calls_tick(struct process *p)
 int model_calls_open(struct process *p, struct err *err)
 {
     /* Of libuv's pool, of which the broker uses nothing else. */
-    static const char threads[] = {'0' + SYNCS_MAX, 0};
+    static const char threads[] = {'0' + LEDGER_SYNCS, 0};
     if (setenv("UV_THREADPOOL_SIZE", threads, 1) < 0 || uv_sem_init(&p->synced, 0) < 0)
         return err_set(err, ERR_FAIL, "out of memory");
     return 0;

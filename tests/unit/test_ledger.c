@@ -444,7 +444,7 @@ static void a_sync_that_failed_ends_it(void **state)
     assert_false(ledger_dirty(m->l));
     assert_says(ledger_synced(m->l, -EIO, &err), "could not be synced");
     assert_says(ledger_hold(m->l, &ask, &call, &err), "nothing can be written");
-    assert_int_equal(ledger_sync(m->l), 0);
+    assert_int_equal(ledger_sync(m->l, 0), 0);
     assert_says(ledger_synced(m->l, 0, &err), "could not be synced");
     assert_says(ledger_flush(m->l, &err), "could not be synced");
     assert_true(ledger_begin(m->l, &b, &err) < 0);
@@ -627,7 +627,7 @@ static bool made_durable(struct ledger *l, bool in_steps, struct err *e)
 {
     if (!in_steps)
         return ledger_flush(l, e) == 0;
-    return ledger_commit(l, e) == 0 && ledger_synced(l, ledger_sync(l), e) == 0;
+    return ledger_commit(l, e) == 0 && ledger_synced(l, ledger_sync(l, 0), e) == 0;
 }
 
 /* Holds, flushes, forwards (a pipe: whatever is written in it happened), settles; as fast as it can. */
