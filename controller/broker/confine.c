@@ -79,6 +79,7 @@ void broker_forget_environment(void)
             setenv(kept[i], values[i], 1);
         free(values[i]);
     }
+    setenv("UV_USE_IO_URING", "0", 1);
 }
 
 /* Files. */

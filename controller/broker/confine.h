@@ -14,7 +14,8 @@
 /* Loads what libc would load only when it first looks a name up: after broker_confine that is refused. */
 void broker_preload(void);
 /* Wipes the environment but for the proxy settings, which libcurl reads: what started creel may have keys
- * there (`env:` secrets), which the secrets helper has by now. */
+ * there (`env:` secrets), which the secrets helper has by now. To be called before a loop is made: libuv from
+ * 1.45 on then makes io_urings, on which the kernel works past both fences, and aborts where one is refused. */
 void broker_forget_environment(void);
 /* For good. `dir`: the broker's directory. `readable`: further files that must stay readable (authorities of
  * providers). Without seccomp it fails. */

@@ -114,10 +114,10 @@ static int read_secret(struct caller *c, int dirfd, struct err *err)
 static int close_fences(struct caller *c, const char *dir, struct err *err)
 {
     struct strv readable = {0};
+    broker_forget_environment();
     if (uv_loop_init(&c->loop) < 0)
         return err_set(err, ERR_FAIL, "cannot make a loop");
     broker_preload();
-    broker_forget_environment();
     int rc = http_client_new(&c->loop, &c->http, err);
     if (rc == 0 && c->forge->ca_file[0] && strv_add(&readable, c->forge->ca_file) < 0)
         rc = err_set(err, ERR_FAIL, "out of memory");

@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <uv.h>
+
 #include "tests/unit/cm.h"
 #include "tests/unit/fixture.h"
 
@@ -175,11 +177,57 @@ static void environment(void **state)
     assert_int_equal(status, 0);
 }
 
+static void on_byte(uv_poll_t *poll, int status, int events)
+{
+    *(bool *)poll->data = status == 0;
+    uv_poll_stop(poll);
+}
+
+static bool has_io_uring(void)
+{
+    char path[64], to[64] = "";
+    for (int fd = 3; fd < 256; fd++) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        ssize_t n = readlink(path, to, sizeof to - 1);
+        to[n > 0 ? n : 0] = 0;
+        if (strstr(to, "io_uring"))
+            return true;
+    }
+    return false;
+}
+
+/* A loop is made before the fences and runs behind them, with nothing that reaches past them. */
+static void a_loop(void **state)
+{
+    pid_t pid = fork();
+    int status;
+    if (pid == 0) {
+        struct err err = ERR_INIT;
+        uv_loop_t loop;
+        uv_poll_t poll;
+        int fds[2];
+        bool heard = false;
+        broker_forget_environment();
+        if (uv_loop_init(&loop) < 0 || has_io_uring())
+            _exit(1);
+        if (broker_confine(dir, NULL, &err) < 0 || pipe(fds) < 0 || write(fds[1], "", 1) != 1)
+            _exit(2);
+        uv_poll_init(&loop, &poll, fds[0]);
+        poll.data = &heard;
+        uv_poll_start(&poll, UV_READABLE, on_byte);
+        uv_run(&loop, UV_RUN_DEFAULT);
+        _exit(heard ? 0 : 3);
+    }
+    waitpid(pid, &status, 0);
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each),
         cmocka_unit_test(environment),
+        cmocka_unit_test(a_loop),
     };
     snprintf(dir, sizeof dir, "/tmp/creel-test-XXXXXX");
     if (!mkdtemp(dir))
