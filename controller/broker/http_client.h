@@ -11,7 +11,8 @@
 struct http_client;
 /* `user_agent`: "creel/0.1.0". */
 int http_client_new(uv_loop_t *loop, struct http_client **ret, struct err *err);
-/* Ends all exchanges without a callback; frees when its handles closed. */
+/* Ends all exchanges without a callback; frees when its handles closed. Nobody else in the loop may wait for
+ * a descriptor any more: libuv forgets those that have a number which a socket of ours had. */
 void http_client_close(struct http_client *c);
 
 struct http_exchange;
