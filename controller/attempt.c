@@ -21,7 +21,7 @@
 #define WIPE_S  300
 #define GRACE_S (30 * 60) /* over the wall limit: checkout and collection have times of their own */
 #define KILL_S  (15 * 60) /* for a host to end what it was told to cancel */
-#define AGAIN_S 5         /* after the store or the importer failed */
+#define AGAIN_S 5         /* after the store, the importer or the broker failed */
 
 /* ---- life ---- */
 
@@ -155,11 +155,16 @@ static void park(struct attempt *a, const char *why)
     detach(a);
 }
 
+static void send_wipe(struct attempt *a);
+
 static void on_deadline(uv_timer_t *timer)
 {
     struct attempt *a = timer->data;
     if (a->dead || phase_waits[a->phase] == NULL)
         return;
+    bool unsigned_wipe = a->phase == PHASE_STORED && a->wipe_unsigned;
+    if (unsigned_wipe)
+        send_wipe(a);
     if (a->row.result_stored && !task_state_final((enum task_state)a->row.state)) {
         attempt_phase(a, PHASE_STORED, AGAIN_S);
         result_resume(a);
@@ -169,6 +174,8 @@ static void on_deadline(uv_timer_t *timer)
         overdue(a);
         return;
     }
+    if (unsigned_wipe)
+        return;
     if (a->phase == PHASE_STORED) {
         /* The work is safe and decided; the wipe is asked for again by the next engine. */
         park(a, phase_waits[PHASE_STORED]);
@@ -233,6 +240,8 @@ void attempt_end(struct attempt *a, enum task_state state, enum err_code code, c
     /* With a result stored, the wipe's receipt is still to come. */
     if (!a->row.result_stored || a->row.wiped)
         attempt_drop(a);
+    else if (a->phase == PHASE_STORED && a->host->state == HOST_READY)
+        attempt_phase(a, PHASE_STORED, a->wipe_unsigned ? AGAIN_S : WIPE_S);
 }
 
 void attempt_distrust(struct attempt *a, const struct err *err)
@@ -306,20 +315,26 @@ static void offer(struct attempt *a)
     send_document(a, MSG_ENVELOPE, &a->envelope);
 }
 
-/* A signature that cannot be had leaves the deadline to run out: the next engine asks again. */
 static void on_wipe_signed(void *arg, const struct buf *doc, const struct err *failed)
 {
     struct attempt *a = arg;
     if (!attempt_unhold(a))
         return;
-    if (failed != NULL)
-        diag(DIAG_ERROR, "task %s: wipe: %s", a->row.id, failed->msg);
-    else if (a->phase == PHASE_STORED && !a->row.wiped)
-        send_document(a, MSG_WIPE, doc);
+    if (failed == NULL) {
+        if (a->phase == PHASE_STORED && !a->row.wiped)
+            send_document(a, MSG_WIPE, doc);
+        return;
+    }
+    diag(DIAG_WARN, "task %s: wipe: %s; tried again", a->row.id, failed->msg);
+    if (a->phase == PHASE_STORED) {
+        a->wipe_unsigned = true;
+        attempt_phase(a, PHASE_STORED, AGAIN_S);
+    }
 }
 
 static void send_wipe(struct attempt *a)
 {
+    a->wipe_unsigned = false;
     if (a->row.wiped || a->host->state != HOST_READY)
         return;
     attempt_phase(a, PHASE_STORED, WIPE_S);

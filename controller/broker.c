@@ -1,6 +1,6 @@
 /* The engine's end of the broker: starts the process, asks, and hands answers to whoever waits, in
  * order. Holds no secret. When the broker dies, everybody who waits is told, and another is started:
- * a few times a minute, then whoever asks gets the error. */
+ * a few times a minute at once, then after a pause, in which whoever asks gets the error. */
 #include "controller/broker_internal.h"
 
 #include <errno.h>
@@ -21,6 +21,8 @@
 #define PENDING_MAX 8192
 #define CALLS_MAX   1024 /* descriptors queued at once */
 #define RESTART_US  60000000ull
+#define LATER_MS    5000 /* doubled while none comes up */
+#define LATER_MAX   60000
 
 static void on_process_exit(uv_process_t *process, int64_t status, int signal)
 {
@@ -99,7 +101,7 @@ static int hear_hello(struct broker *b, struct err *err)
     if (rc < 0)
         return rc;
     buf_drop(&b->in, used);
-    b->greeted = true;
+    broker_came_up(b);
     uv_idle_start(b->kick, broker_on_kick); /* it may have said more already */
     return 0;
 }
@@ -154,7 +156,12 @@ static struct broker *broker_new(uv_loop_t *loop, const char *self, const char *
         uv_timer_init(loop, b->deadline);
         b->deadline->data = b;
     }
-    if (b->self && b->key_path && b->dir && b->kick && b->deadline)
+    if ((b->later = malloc(sizeof *b->later))) {
+        uv_timer_init(loop, b->later);
+        b->later->data = b;
+    }
+    b->later_ms = LATER_MS;
+    if (b->self && b->key_path && b->dir && b->kick && b->deadline && b->later)
         return b;
     broker_let_go(b);
     return NULL;
@@ -179,15 +186,29 @@ int broker_start(uv_loop_t *loop, const char *self, const char *key_path, const 
     return 0;
 }
 
+static void start_another(struct broker *b);
+
+static void on_later(uv_timer_t *timer)
+{
+    struct broker *b = timer->data;
+    if (b->why.code)
+        start_another(b);
+}
+
+void broker_later(struct broker *b)
+{
+    if (uv_is_active((uv_handle_t *)b->later))
+        return;
+    uv_timer_start(b->later, on_later, b->later_ms, 0);
+    b->later_ms = b->later_ms < LATER_MAX / 2 ? 2 * b->later_ms : LATER_MAX;
+}
+
 /* Its hello is awaited by the loop, not here: the engine goes on. */
-void broker_again(struct broker *b)
+static void start_another(struct broker *b)
 {
     struct err err = ERR_INIT;
-    uint64_t now = clock_mono_us(), *slot = &b->restarted_us[b->nrestarts % RESTARTS];
-    if (b->nrestarts >= RESTARTS && now - *slot < RESTART_US)
-        return;
-    *slot = now;
-    b->nrestarts++;
+    b->restarted_us[b->nrestarts++ % RESTARTS] = clock_mono_us();
+    uv_timer_stop(b->later);
     diag(DIAG_WARN, "%s; starting another", b->why.msg);
     if (process_start(b, &err) == 0 && watch_start(b, &err) == 0) {
         b->why = ERR_INIT;
@@ -197,6 +218,22 @@ void broker_again(struct broker *b)
     b->why = ERR_INIT;
     broker_lost(b, err.msg);
     broker_hang_up(b);
+    broker_later(b);
+}
+
+void broker_came_up(struct broker *b)
+{
+    b->greeted = true;
+    b->later_ms = LATER_MS;
+}
+
+void broker_again(struct broker *b)
+{
+    if (b->nrestarts >= RESTARTS &&
+        clock_mono_us() - b->restarted_us[b->nrestarts % RESTARTS] < RESTART_US)
+        broker_later(b);
+    else
+        start_another(b);
 }
 
 void broker_close(struct broker *b)

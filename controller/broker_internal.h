@@ -36,6 +36,8 @@ struct broker {
     uint8_t pub[KEY_PUB_BYTES];
     uv_idle_t *kick; /* not a timer of 0 ms, which could run for ever within one turn of the loop */
     uv_timer_t *deadline; /* for a new process's hello */
+    uv_timer_t *later;    /* for the next process */
+    unsigned later_ms;
     /* one process's, and gone with it */
     int fd;
     uv_poll_t *poll;
@@ -55,9 +57,13 @@ struct broker {
     bool closing; /* broker_close was called from one of them */
 };
 
-/* broker.c: a new process in the place of one that died (why.code != 0). One that dies again and again is
- * left dead: then nothing changes. */
+/* broker.c: a new process in the place of one that died (why.code != 0): at once, or later when they die again
+ * and again. */
 void broker_again(struct broker *b);
+/* A new process after a pause; the pause under way counts. */
+void broker_later(struct broker *b);
+/* The process said hello. */
+void broker_came_up(struct broker *b);
 
 /* broker_io.c */
 void broker_handle_free(uv_handle_t *handle);

@@ -75,7 +75,7 @@ static int on_hello(struct broker *b, const struct frame *f)
         return broker_lost(b, err.msg);
     if (memcmp(pub, b->pub, KEY_PUB_BYTES) != 0)
         return broker_lost(b, "the signing key is another one now; start the engine anew");
-    b->greeted = true;
+    broker_came_up(b);
     uv_timer_stop(b->deadline);
     if (b->events && b->events->anew)
         b->events->anew(b->events_arg);
@@ -288,6 +288,8 @@ void broker_let_go(struct broker *b)
         uv_close((uv_handle_t *)b->kick, broker_handle_free);
     if (b->deadline)
         uv_close((uv_handle_t *)b->deadline, broker_handle_free);
+    if (b->later)
+        uv_close((uv_handle_t *)b->later, broker_handle_free);
     while (b->first) {
         struct pending *p = b->first;
         b->first = p->next;
@@ -327,6 +329,8 @@ static void drive(struct broker *b, bool readable)
      * will hardly do so now. */
     if (b->why.code && b->greeted)
         broker_again(b);
+    else if (b->why.code)
+        broker_later(b);
     broker_watch(b);
 }
 

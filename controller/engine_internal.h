@@ -151,6 +151,7 @@ struct attempt {
     bool attached; /* counted in host->attempts */
     bool slot;     /* counted in host->slots_used */
     bool cancel_sent;
+    bool wipe_unsigned; /* to be asked for again at the deadline */
     bool offered_again; /* the envelope was sent before, by an earlier session or engine */
     uint8_t runner_key[KEY_PUB_BYTES]; /* pinned when it was leased: signs its result and receipt */
     unsigned import_tries;

@@ -221,6 +221,19 @@ another_broker()
     enough_on_disk "$id"
 }
 
+@test "every broker killed -9 until the task is over: another comes after a pause, and what is not wiped then is" {
+    id=$(detached --limit wall=4m -- sleep 3)
+    wait_state "$id" running
+    engine=$(engine_pid)
+    # shellcheck disable=SC2086 # a list of words
+    while ! in_state "$id" $FINAL; do
+        pkill -9 -P "$engine" -f ' broker ' || sleep 0.05
+    done
+    has_receipt "$id" && return 1
+    throwaway_wait 60 has_receipt "$id"
+    [ "$(engine_pid)" = "$engine" ]
+}
+
 # Of a broker that has ended: it shares its files with nobody.
 over_in_ledger()
 {

@@ -15,7 +15,7 @@
   --path PATH       instead of the dialect's
   --url URL         instead of the jail's door
   --show            the answer's bytes too, each line behind a bar
-  --retry N         again, when the connection broke or the answer was cut
+  --retry N         again, when the connection broke or the answer was cut, after a pause that grows to 2 s
   --mark FILE       made when the first byte of the first stream's body is there
 """
 import argparse
@@ -24,6 +24,7 @@ import json
 import os
 import sys
 import threading
+import time
 import urllib.parse
 
 PATHS = {"responses": "/v1/responses", "chat": "/v1/chat/completions", "messages": "/v1/messages?beta=true"}
@@ -129,7 +130,9 @@ def call(options, words):
 
 def ask(options, i):
     words = options.text if options.same else "%s %d" % (options.text, i)
-    for _ in range(options.retry + 1):
+    for n in range(options.retry + 1):
+        if n > 0:
+            time.sleep(min(2, 0.05 * 2**n))
         line, whole, raw = call(options, words)
         with PRINT:
             print(line, flush=True)

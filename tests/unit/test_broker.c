@@ -515,6 +515,10 @@ static void test_comes_back(void **state)
     while (child_pid() > 0)
         uv_run(&r->loop, UV_RUN_ONCE);
     broker_attempt_end(r->b, r->task.attempt);
+    while (child_pid() <= 0) /* after a pause, unasked */
+        uv_run(&r->loop, UV_RUN_ONCE);
+    sign(r, LIFE_S);
+    assert_string_equal(r->why.msg, "");
     stop(r);
 }
 
