@@ -264,6 +264,8 @@ void calls_want(struct attempt *a, unsigned wanted)
 void calls_stop(struct attempt *a)
 {
     a->calls_wanted = 0;
-    while (a->calls != NULL)
-        call_end(a->calls);
+    for (struct call *c = a->calls, *next; c != NULL; c = next) {
+        next = c->next;
+        call_end(c);
+    }
 }

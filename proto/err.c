@@ -9,6 +9,10 @@
 
 #include "proto/utf8.h"
 
+#undef err_set
+#undef err_errno
+#undef err_wrap
+
 /* Formats beside the struct first: an argument may point into err->msg itself. */
 static void fill(struct err *err, enum err_code code, const char *fmt, va_list args)
     __attribute__((format(printf, 3, 0)));

@@ -28,7 +28,7 @@ struct err {
 
 #define ERR_INIT ((struct err){0})
 
-/* Fills `err` (which may be NULL) and returns -code. The text is one clear line: what was wrong,
+/* Fills `err` (which may be NULL) and returns -code, never 0. The text is one clear line: what was wrong,
  * where, what to do. Control bytes that arguments bring in are replaced by '?'. */
 int err_set(struct err *err, enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -39,6 +39,16 @@ int err_errno(struct err *err, enum err_code code, const char *fmt, ...)
 
 /* Puts "PREFIX: " before the message, keeps the code, returns -code. */
 int err_wrap(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* A failure never reads as success, whatever code it was given: for the reader, for analysers, for a code that came
+ * from elsewhere. */
+static inline int err_failed(int rc)
+{
+    return rc < 0 ? rc : -(int)ERR_FAIL;
+}
+#define err_set(...)   err_failed(err_set(__VA_ARGS__))
+#define err_errno(...) err_failed(err_errno(__VA_ARGS__))
+#define err_wrap(...)  err_failed(err_wrap(__VA_ARGS__))
 
 /* Exit status of a program that ends with `err`: 0..7. */
 int err_exit(const struct err *err);

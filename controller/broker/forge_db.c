@@ -197,15 +197,14 @@ static int load_row(struct forge_queue *q, sqlite3_stmt *s, struct minted **ret,
     struct forge_want want = {0};
     struct forge forge = {0};
     const char *text = (const char *)sqlite3_column_text(s, 9);
-    int rc = 0;
     if (!column_text(s, 1, want.attempt, sizeof want.attempt) || !attempt_id_valid(want.attempt) ||
         !column_text(s, 2, want.url, sizeof want.url) ||
         sqlite3_column_bytes(s, 3) != KEY_PUB_BYTES || !text)
         return err_set(err, ERR_FAIL, "forge.db: a row makes no sense");
     memcpy(want.runner_key, sqlite3_column_blob(s, 3), KEY_PUB_BYTES);
     want.until = (uint64_t)sqlite3_column_int64(s, 4);
-    if ((rc = json_decode(&forge_shape, text, strlen(text), &forge, err)) < 0 ||
-        (rc = forge_check(&forge, err)) < 0)
+    if (json_decode(&forge_shape, text, strlen(text), &forge, err) < 0 ||
+        forge_check(&forge, err) < 0)
         return err_wrap(err, "forge.db");
     struct minted *m = minted_new(q, &want, &forge);
     if (!m)
@@ -216,7 +215,7 @@ static int load_row(struct forge_queue *q, sqlite3_stmt *s, struct minted **ret,
         m->token.handle[0] = 0;
     m->asked = (uint64_t)sqlite3_column_int64(s, 8);
     m->token.expires = (uint64_t)sqlite3_column_int64(s, 10);
-    rc = unseal(m, sqlite3_column_blob(s, 7), (size_t)sqlite3_column_bytes(s, 7), err);
+    int rc = unseal(m, sqlite3_column_blob(s, 7), (size_t)sqlite3_column_bytes(s, 7), err);
     if (rc == 0)
         rc = minted_fill(m, err);
     if (rc < 0)

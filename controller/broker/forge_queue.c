@@ -226,7 +226,7 @@ void forge_queue_mint(struct forge_queue *q, const struct forge_want *want, forg
     if (rc == 0)
         rc = mint_begin(q, want, f, &m, &err);
     forges_done(&fs);
-    if (rc < 0) {
+    if (rc < 0 || !m) {
         cb(arg, &err);
         return;
     }

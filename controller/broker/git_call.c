@@ -286,7 +286,7 @@ static void learn_tip(struct git_call *c)
 
     if (c->kind == GIT_REFS_PUSH && !live->git_tip[0] && git_tips_end(&c->tips, tip))
         memcpy(live->git_tip, tip, sizeof(tip));
-    if (c->kind == GIT_PUSH && c->push->n == 1 &&
+    if (c->kind == GIT_PUSH && done && c->push->n == 1 &&
         git_push_taken(c->report.data, c->report.len, c->push, done->ref)) {
         memcpy(live->git_tip, done->new, sizeof(live->git_tip));
         note(c, done->ref, done->new);

@@ -310,7 +310,8 @@ static void tips_line(struct git_tips *t, const struct pkt *line)
         return;
     }
     t->digits = digits;
-    if (n - digits - 1 != strlen(t->ref) || memcmp(line->p + digits + 1, t->ref, n - digits - 1))
+    if (n - digits - 1 != strlen(t->ref) ||
+        memcmp(line->p + digits + 1, t->ref, n - digits - 1) != 0)
         return;
     memcpy(t->tip, line->p, digits);
     t->tip[digits] = 0;

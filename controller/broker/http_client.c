@@ -34,7 +34,7 @@ static void *wiping_realloc(void *p, size_t n)
     size_t had = p ? malloc_usable_size(p) : 0;
     if (n <= had && n > 0)
         return p;
-    void *q = malloc(n);
+    void *q = malloc(n > 0 ? n : 1);
     if (q && p) {
         memcpy(q, p, had < n ? had : n);
         wiping_free(p);

@@ -88,7 +88,7 @@ static void move(struct sums *to, const struct settled *s, enum ledger_end end, 
 
 int settle_row(struct ledger *l, const struct settled *s, struct err *err)
 {
-    struct held h;
+    struct held h = {0};
     struct sums sums;
     uint64_t charged;
     int rc = held_get(l, s->call, &h, err);

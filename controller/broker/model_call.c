@@ -114,17 +114,17 @@ static bool judge_repeats(struct model_call *c, struct repeats *r,
                           const uint8_t fingerprint[static 32], const char *what)
 {
     char why[128];
-    uint64_t limit = c->live->a.spend.repeats, n = repeats_count(r, fingerprint);
+    uint64_t limit = c->live->a.spend.repeats, n = repeats_count(r, fingerprint), last = 2 * limit;
     snprintf(why, sizeof why, "the same %s %llu times in a row", what, (unsigned long long)n);
     if (limit == 0 || n < limit)
         return true;
-    if (n >= 2 * limit) {
+    if (n >= last) {
         process_stop(c->p, c->live->a.attempt, why);
         return false;
     }
     if (n == limit)
         process_note(c->p, c->live->a.attempt, "loop: %s; at %llu everything is refused", why,
-                     (unsigned long long)(2 * limit));
+                     (unsigned long long)last);
     return true;
 }
 

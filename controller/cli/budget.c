@@ -91,6 +91,7 @@ static int on_day(void *arg, const struct ledger_day *d, struct err *err)
 {
     struct view *v = arg;
     char date[DATE_SIZE];
+    uint64_t tokens_in = d->sum.input + d->sum.cache_read + d->sum.cache_write;
     date_of(d->day, date);
     if (v->rows++ >= ROWS_MAX) /* providers that came and went */
         return 0;
@@ -108,8 +109,7 @@ static int on_day(void *arg, const struct ledger_day *d, struct err *err)
     buf_addf(v->b, "%-14s %-14s ", date, d->provider);
     spend_usd(d->sum.spent_micros + d->sum.held_micros, 12, v->b);
     buf_addf(v->b, " %9llu %12llu %12llu\n", (unsigned long long)d->sum.calls,
-             (unsigned long long)(d->sum.input + d->sum.cache_read + d->sum.cache_write),
-             (unsigned long long)d->sum.output);
+             (unsigned long long)tokens_in, (unsigned long long)d->sum.output);
     return 0;
 }
 

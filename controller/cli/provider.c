@@ -203,9 +203,9 @@ static int add(struct cli *cli, void *opts, char **args, size_t nargs, struct er
                      args[0]);
     rc = rc < 0 ? rc : open_books(cli, &p, &dir, &books, err);
     struct provider *one = rc == 0 ? find_or_add(&books.providers, args[0], &is_new) : NULL;
-    if (rc == 0 && !one)
-        rc = err_set(err, ERR_FAIL, "out of memory");
-    if (rc == 0 && !one->base_url[0] && !o->base_url)
+    if (!one)
+        rc = rc < 0 ? rc : err_set(err, ERR_FAIL, "out of memory");
+    else if (!one->base_url[0] && !o->base_url)
         rc = err_set(err, ERR_USAGE,
                      "'%.64s' is none that creel knows (openai, anthropic): say --base-url URL and "
                      "--dialect NAME",

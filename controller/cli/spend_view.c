@@ -88,14 +88,14 @@ static void clock_text(uint64_t at, struct buf *b)
 
 static void call_text(struct show *s, const struct ledger_call *c)
 {
+    uint64_t written = c->usage.cache_write + c->usage.cache_write_1h;
     if (!s->named)
         buf_addf(s->b, "%-14s %-28s %9s %9s %9s %9s %12s %-8s %4s %8s\n", "UTC", "MODEL", "IN",
                  "CACHED", "WRITTEN", "OUT", "CHARGED", "END", "HTTP", "MS");
     s->named = true;
     clock_text(c->at, s->b);
     buf_addf(s->b, " %-28s %9llu %9llu %9llu %9llu ", c->model, (unsigned long long)c->usage.input,
-             (unsigned long long)c->usage.cache_read,
-             (unsigned long long)(c->usage.cache_write + c->usage.cache_write_1h),
+             (unsigned long long)c->usage.cache_read, (unsigned long long)written,
              (unsigned long long)c->usage.output);
     spend_usd(c->charged, 12, s->b);
     buf_addf(s->b, " %-8s %4d %8llu\n", ledger_end_names[c->end], c->http_status,

@@ -271,6 +271,18 @@ static void cgroup_files(char **args)
     blocked("no cgroup file system is mounted; /sys/fs/cgroup: %s", strerror(errno));
 }
 
+/* A directory that the jail's tree has, too, but with one name in it. */
+static void only_ours(const char *path, const char *ours)
+{
+    DIR *dir = opendir(path);
+    for (struct dirent *e; dir && (e = readdir(dir));)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
+            strcmp(e->d_name, ours) != 0)
+            got("%s/%s is there", path, e->d_name);
+    if (dir)
+        closedir(dir);
+}
+
 static void host_paths(char **args)
 {
     static const char *const paths[] = {
@@ -290,7 +302,6 @@ static void host_paths(char **args)
         "/etc/creel-runner",
         "/run/systemd",
         "/mnt",
-        "/opt",
         "/srv",
         "/media",
         "/lost+found",
@@ -301,6 +312,8 @@ static void host_paths(char **args)
         if (stat(paths[i], &st) == 0)
             got("%s is there", paths[i]);
     }
+    only_ours("/opt", "creel");
+    only_ours("/opt/creel", "tools");
     for (; *args; args++)
         refused(open(*args, O_RDONLY | O_CLOEXEC), *args);
     blocked("%zu paths of the host: %s", LEN(paths), strerror(errno));
