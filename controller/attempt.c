@@ -385,6 +385,13 @@ static int keep_envelope(struct attempt *a, const struct buf *envelope, const st
     return r;
 }
 
+void attempt_give_back(struct attempt *a, const char *reason)
+{
+    broker_attempt_end(a->e->broker, a->id);
+    attempt_set_state(a, TASK_QUEUED, reason);
+    attempt_drop(a);
+}
+
 static void on_signed(void *arg, const struct buf *envelope, const struct buf *sshsig,
                       const struct err *failed)
 {
@@ -392,10 +399,12 @@ static void on_signed(void *arg, const struct buf *envelope, const struct buf *s
     struct err err = ERR_INIT;
     if (!attempt_unhold(a))
         return;
-    if (failed != NULL) {
-        attempt_end(a, TASK_FAILED, failed->code, "%.290s", failed->msg);
-    } else if (a->row.cancel) {
+    if (a->row.cancel) {
         attempt_end(a, TASK_CANCELLED, ERR_CANCELLED, "cancelled before it began");
+    } else if (failed != NULL && broker_gone(a->e->broker)) {
+        attempt_give_back(a, failed->msg);
+    } else if (failed != NULL) {
+        attempt_end(a, TASK_FAILED, failed->code, "%.290s", failed->msg);
     } else if (keep_envelope(a, envelope, sshsig, &err) < 0) {
         attempt_end(a, TASK_FAILED, err.code, "%.290s", err.msg);
     } else if (attempt_set_state(a, TASK_SENDING, "") == 0) {

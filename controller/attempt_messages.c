@@ -45,11 +45,8 @@ static void on_refused(struct attempt *a, const struct msg *m)
     const struct msg_refused *f = &m->u.refused;
     const char *name = f->reason >= 0 && f->reason < REFUSAL_COUNT ? refusal_names[f->reason] : "?";
     if (a->phase == PHASE_OFFERED && f->reason == REFUSED_BUSY) {
-        /* Evidence that it never began: it may be offered again under a new lease. */
-        broker_attempt_end(a->e->broker, a->id);
-        attempt_set_state(a, TASK_QUEUED, "the host has no free slot");
         engine_host_full(a->host);
-        attempt_drop(a);
+        attempt_give_back(a, "the host has no free slot");
     } else if (a->phase == PHASE_OFFERED && f->reason == REFUSED_REPLAY) {
         attempt_end(a, TASK_LOST, ERR_TRUST,
                     "host %s has had this envelope before and lost the attempt", a->host->name);

@@ -245,6 +245,16 @@ void broker_close(struct broker *b)
         broker_let_go(b);
 }
 
+const char *broker_down(const struct broker *b)
+{
+    return b->why.code ? b->why.msg : NULL;
+}
+
+bool broker_gone(const struct broker *b)
+{
+    return b->gone;
+}
+
 const uint8_t *broker_pub(const struct broker *b)
 {
     return b->pub;

@@ -4,8 +4,8 @@
  * few, typed, fixed-order requests; it decides. From the engine it takes these alone, strictly.
  *
  * When the process dies, every request and every call under way fails, and a new one is started with the
- * same key, which goes on from what is on disk: at most 3 times a minute, after that whoever asks gets
- * the error. */
+ * same key, which goes on from what is on disk: at once, but after 3 times in a minute following a pause
+ * of 5 s, in which whoever asks gets the error; the pause grows to a minute while none comes up. */
 #ifndef CONTROLLER_BROKER_H
 #define CONTROLLER_BROKER_H
 
@@ -24,6 +24,9 @@ int broker_start(uv_loop_t *loop, const char *self, const char *key_path, const 
                  struct broker **ret, struct err *err);
 /* Ends the process; frees when its handles are closed. No callback comes after this returns. */
 void broker_close(struct broker *b);
+/* NULL: there is a process, though perhaps one that comes up only now. Else why there is none, b's own; another
+ * comes by itself: `anew`. */
+const char *broker_down(const struct broker *b);
 /* The controller key's public half, as the broker said at start (blocking until it did). */
 const uint8_t *broker_pub(const struct broker *b);
 
@@ -35,6 +38,9 @@ typedef void broker_signed_cb(void *arg, const struct buf *envelope, const struc
 void broker_sign(struct broker *b, const struct task *t,
                  const uint8_t runner_key[static KEY_PUB_BYTES], uint64_t life_s,
                  broker_signed_cb *cb, void *arg);
+/* Within a callback with an error: whether it says nothing of what was asked, only that there was no process to
+ * answer. It may have been done, or not; asked again it may be answered. */
+bool broker_gone(const struct broker *b);
 /* Signs an order, whose iss is empty: the broker fills it. cb gets the DSSE document, or an error. */
 typedef void broker_ordered_cb(void *arg, const struct buf *order, const struct err *err);
 void broker_order(struct broker *b, const struct order *o, broker_ordered_cb *cb, void *arg);

@@ -54,6 +54,7 @@ struct broker {
     uint64_t restarted_us[RESTARTS];
     unsigned nrestarts;
     bool busy;    /* callbacks run */
+    bool gone;    /* of those the ones that nobody will answer */
     bool closing; /* broker_close was called from one of them */
 };
 

@@ -318,7 +318,9 @@ static void drive(struct broker *b, bool readable)
     while (b->first && !b->closing && b->first->unasked.code) {
         /* A copy: the callback may end b, or ask again and so start the process anew. */
         struct err err = b->first->unasked;
+        b->gone = true;
         answer(b, NULL, false, &err);
+        b->gone = false;
     }
     b->busy = false;
     if (b->closing) {

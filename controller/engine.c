@@ -193,6 +193,7 @@ static void dispatch(struct engine *e, struct task_row *row)
 {
     struct err err = ERR_INIT;
     char name[HOST_NAME_SIZE], why[160];
+    const char *gone;
     memcpy(name, row->host, sizeof(name));
     if (row->cancel) {
         end_queued(e, row, TASK_CANCELLED, ERR_CANCELLED, "cancelled before it began");
@@ -221,6 +222,9 @@ static void dispatch(struct engine *e, struct task_row *row)
         wait_because(e, row, why);
     } else if (uv_now(&e->loop) < h->full_until_ms) {
         snprintf(why, sizeof(why), "host %s has no free slot; asked again soon", name);
+        wait_because(e, row, why);
+    } else if ((gone = broker_down(e->broker)) != NULL) {
+        snprintf(why, sizeof(why), "%.120s; another is started soon", gone);
         wait_because(e, row, why);
     } else {
         h->full_until_ms = 0;

@@ -61,6 +61,7 @@ static void on_anew(void *arg)
     for (size_t i = 0; i < over.n; i++)
         broker_attempt_end(e->broker, over.v[i]);
     strv_done(&over);
+    engine_scan_soon(e); /* tasks may have waited for it */
 }
 
 void engine_listen_broker(struct engine *e)

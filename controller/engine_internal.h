@@ -211,6 +211,8 @@ void attempt_phase(struct attempt *a, enum phase phase, unsigned deadline_s);
 /* Ends the task: final state, exit code, reason; then DONE. */
 void attempt_end(struct attempt *a, enum task_state state, enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* Evidence that it never began: the task is queued again, for another lease. */
+void attempt_give_back(struct attempt *a, const char *reason);
 /* What came from the host cannot be trusted: the task ends so, what came is kept, nothing is wiped. */
 void attempt_distrust(struct attempt *a, const struct err *err);
 void attempt_log_complete(struct attempt *a);

@@ -221,7 +221,7 @@ another_broker()
     enough_on_disk "$id"
 }
 
-@test "every broker killed -9 until the task is over: another comes after a pause, and what is not wiped then is" {
+@test "every broker killed -9 until the task is over: another comes after a pause, what is not wiped then is, and who waited goes on" {
     id=$(detached --limit wall=4m -- sleep 3)
     wait_state "$id" running
     engine=$(engine_pid)
@@ -230,7 +230,10 @@ another_broker()
         pkill -9 -P "$engine" -f ' broker ' || sleep 0.05
     done
     has_receipt "$id" && return 1
+    waits=$(detached -- true)
     throwaway_wait 60 has_receipt "$id"
+    wait_state "$waits" succeeded
+    [ "$(creel show "$waits" --json | jq .task.attempt)" -lt 9 ]
     [ "$(engine_pid)" = "$engine" ]
 }
 

@@ -35,6 +35,7 @@ struct rig {
     struct task task;
     int answers, signed_n;
     struct err why;
+    bool gone; /* that was all the error said */
     bool alive;
     struct buf envelope, sshsig;
     struct dsse dsse;
@@ -48,6 +49,7 @@ static void on_signed(void *arg, const struct buf *envelope, const struct buf *s
     r->answers++;
     uv_stop(&r->loop); /* UV_RUN_ONCE must not go on to wait */
     r->why = err ? *err : ERR_INIT;
+    r->gone = broker_gone(r->b);
     if (err)
         return;
     buf_add(&r->envelope, envelope->data, envelope->len);
@@ -305,6 +307,7 @@ static void test_life_of_a_token(void **state)
     broker_sign(r->b, &r->task, r->runner_pub, LIFE_S, on_signed, r);
     await(r, 1);
     assert_int_equal(r->why.code, ERR_REFUSED);
+    assert_false(r->gone);
     sign(r, LIFE_S);
     read_signed(r);
     unseal(r, other);
@@ -466,6 +469,7 @@ static void kill_it(struct rig *r)
     kill(pid, SIGKILL);
     sign(r, LIFE_S);
     assert_int_equal(r->why.code, ERR_FAIL);
+    assert_true(r->gone);
     assert_non_null(strstr(r->why.msg, "broker process is gone"));
 }
 
@@ -512,6 +516,7 @@ static void test_comes_back(void **state)
     kill_it(r);
     sign(r, LIFE_S); /* within the minute: not again */
     assert_int_equal(r->why.code, ERR_FAIL);
+    assert_non_null(broker_down(r->b));
     while (child_pid() > 0)
         uv_run(&r->loop, UV_RUN_ONCE);
     broker_attempt_end(r->b, r->task.attempt);
