@@ -102,6 +102,11 @@ static int store(const struct opt *o, void *member, const char *value, const cha
         if (!uint_read(value, member))
             return err_set(err, ERR_USAGE, "%s: \"%.64s\" is not a whole number", from, value);
         return 0;
+    case OPT_COUNT:
+        if (!uint_read(value, member) || *(unsigned *)member == 0)
+            return err_set(err, ERR_USAGE, "%s: \"%.64s\" is not a whole number above 0", from,
+                           value);
+        return 0;
     case OPT_FLAG:
         break;
     }

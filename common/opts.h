@@ -9,10 +9,11 @@
 #include "proto/json.h"
 
 enum opt_kind {
-    OPT_FLAG, /* bool */
-    OPT_TEXT, /* const char *, borrowed from argv */
-    OPT_MANY, /* struct strv, owned by the caller: strv_done */
-    OPT_UINT, /* unsigned */
+    OPT_FLAG,  /* bool */
+    OPT_TEXT,  /* const char *, borrowed from argv */
+    OPT_MANY,  /* struct strv, owned by the caller: strv_done */
+    OPT_UINT,  /* unsigned */
+    OPT_COUNT, /* unsigned, at least 1; 0: it was not given */
 };
 
 struct opt {

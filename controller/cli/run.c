@@ -124,15 +124,31 @@ static const struct opt options[] = {
      .help =
          "the model that it may ask for (default: the agent's; for a command: each with a price)"},
     {.name = "calls",
-     .kind = OPT_UINT,
+     .kind = OPT_COUNT,
      .offset = offsetof(struct run_opts, calls),
      .arg = "N",
      .help = "how many model calls (500)"},
+    {.name = "calls-per-minute",
+     .kind = OPT_COUNT,
+     .offset = offsetof(struct run_opts, calls_per_minute),
+     .arg = "N",
+     .help = "how many of them in a minute (60)"},
+    {.name = "in-flight",
+     .kind = OPT_COUNT,
+     .offset = offsetof(struct run_opts, in_flight),
+     .arg = "N",
+     .help = "how many of them at once (8)"},
     {.name = "output-tokens",
-     .kind = OPT_UINT,
+     .kind = OPT_COUNT,
      .offset = offsetof(struct run_opts, output_tokens),
      .arg = "N",
      .help = "how much a model may answer to one call (32000)"},
+    {.name = "repeats",
+     .kind = OPT_COUNT,
+     .offset = offsetof(struct run_opts, repeats),
+     .arg = "N",
+     .help = "after how many equal calls or answers in a row its log says so; at twice as many it "
+             "ends (8)"},
     {.name = "hosted-tool",
      .kind = OPT_MANY,
      .offset = offsetof(struct run_opts, hosted_tools),
@@ -580,7 +596,8 @@ const struct cmd cmd_run = {
         "\"repo\", \"base\", \"host\", \"title\",\n"
         "\"setup\":[...], \"tests\":[...], \"limits\":\"mem=4G\", \"allow_unenforced\":\"cpu\",\n"
         "\"egress\":[...], \"image\", \"cache\", \"trusted\":true, \"nested_userns\":true,\n"
-        "\"provider\", \"budget\":\"2.50\", \"model\", \"calls\":N, \"output_tokens\":N,\n"
+        "\"provider\", \"budget\":\"2.50\", \"model\", \"calls\":N, \"calls_per_minute\":N,\n"
+        "\"in_flight\":N, \"output_tokens\":N, \"repeats\":N,\n"
         "\"hosted_tools\":[...], \"repo_access\":\"read\", \"repo_url\". Flags win over it; no "
         "other\n"
         "keys are taken.\n\n"

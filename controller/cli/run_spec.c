@@ -35,7 +35,10 @@ static const struct json_field spec_fields[] = {
     JSON_ROW(struct run_spec, TEXT, budget, .optional = true),
     JSON_ROW(struct run_spec, TEXT, model, .optional = true),
     JSON_ROW(struct run_spec, INT, calls, .optional = true),
+    JSON_ROW(struct run_spec, INT, calls_per_minute, .optional = true),
+    JSON_ROW(struct run_spec, INT, in_flight, .optional = true),
     JSON_ROW(struct run_spec, INT, output_tokens, .optional = true),
+    JSON_ROW(struct run_spec, INT, repeats, .optional = true),
     JSON_ROW(struct run_spec, STRS, hosted_tools, .optional = true),
     JSON_ROW(struct run_spec, ENUM, repo_access, .names = repo_mode_names, .optional = true),
     JSON_ROW(struct run_spec, TEXT, repo_url, .optional = true),
@@ -199,6 +202,14 @@ static int mode_over(const char *given, int *to, struct err *err)
                  : 0;
 }
 
+static int count_over(unsigned given, int *to, const char *flag, struct err *err)
+{
+    if (given > INT32_MAX)
+        return err_set(err, ERR_USAGE, "%s %u: out of range", flag, given);
+    *to = given ? (int)given : *to;
+    return 0;
+}
+
 static int spend_over(const struct run_opts *o, struct run_spec *s, struct err *err)
 {
     int rc = text_over(o->agent, s->agent, sizeof(s->agent), "--agent", err);
@@ -208,12 +219,12 @@ static int spend_over(const struct run_opts *o, struct run_spec *s, struct err *
     rc = rc < 0 ? rc : text_over(o->model, s->model, sizeof(s->model), "--model", err);
     rc = rc < 0 ? rc : text_over(o->repo_url, s->repo_url, sizeof(s->repo_url), "--repo-url", err);
     rc = rc < 0 ? rc : list_over(&o->hosted_tools, &s->hosted_tools, err);
-    if (rc == 0 && (o->calls > INT32_MAX || o->output_tokens > INT32_MAX))
-        rc = err_set(err, ERR_USAGE, "--calls or --output-tokens: out of range");
-    if (o->calls)
-        s->calls = (int)o->calls;
-    if (o->output_tokens)
-        s->output_tokens = (int)o->output_tokens;
+    rc = rc < 0 ? rc : count_over(o->calls, &s->calls, "--calls", err);
+    rc = rc < 0 ? rc
+                : count_over(o->calls_per_minute, &s->calls_per_minute, "--calls-per-minute", err);
+    rc = rc < 0 ? rc : count_over(o->in_flight, &s->in_flight, "--in-flight", err);
+    rc = rc < 0 ? rc : count_over(o->output_tokens, &s->output_tokens, "--output-tokens", err);
+    rc = rc < 0 ? rc : count_over(o->repeats, &s->repeats, "--repeats", err);
     return rc < 0 ? rc : mode_over(o->repo_access, &s->repo_access, err);
 }
 
@@ -248,8 +259,11 @@ static int spec_check(const struct run_spec *s, struct err *err)
         return err_set(err, ERR_USAGE, "a prompt is for an agent: say which, --agent NAME");
     if (!s->agent[0] && (s->command.n == 0 || !s->command.v[0][0]))
         return err_set(err, ERR_USAGE, "no command: creel run [options] -- COMMAND...");
-    if (s->calls < 0 || s->output_tokens < 0)
-        return err_set(err, ERR_USAGE, "calls and output_tokens are not negative");
+    if (s->calls < 0 || s->calls_per_minute < 0 || s->in_flight < 0 || s->output_tokens < 0 ||
+        s->repeats < 0)
+        return err_set(
+            err, ERR_USAGE,
+            "calls, calls_per_minute, in_flight, output_tokens and repeats are not negative");
     if (s->repo_access == REPO_NONE && s->repo_url[0])
         return err_set(err, ERR_USAGE, "--repo-url is for --repo-access read, push or token");
     if (s->command.n > TASK_ARGS_MAX)

@@ -7,7 +7,7 @@
 struct run_opts {
     const char *repo, *base, *host, *title, *limit, *allow_unenforced, *image, *cache;
     const char *agent, *prompt_file, *provider, *budget, *model, *repo_access, *repo_url;
-    unsigned calls, output_tokens;
+    unsigned calls, calls_per_minute, in_flight, output_tokens, repeats;
     struct strv setup, test, egress, hosted_tools;
     bool json, yes, detach, trusted, nested_userns;
 };
@@ -21,7 +21,7 @@ struct run_spec {
     char agent[PATH_MAX]; /* a profile's name or file; then `prompt` and no command */
     char prompt[JSON_STR_MAX + 1];
     char provider[PROVIDER_NAME_SIZE], budget[33], model[MODEL_NAME_SIZE];
-    int calls, output_tokens; /* 0: the default */
+    int calls, calls_per_minute, in_flight, output_tokens, repeats; /* 0: the default */
     struct strv hosted_tools;
     int repo_access; /* enum repo_mode */
     char repo_url[REPO_URL_SIZE];

@@ -28,10 +28,11 @@ static int nothing_to_spend(const struct run_spec *s, struct err *err)
 {
     if (s->model[0] && !s->agent[0])
         return err_set(err, ERR_USAGE, "--model is for model calls: they need --budget USD too");
-    if (s->calls || s->output_tokens || s->hosted_tools.n > 0)
+    if (s->calls || s->calls_per_minute || s->in_flight || s->output_tokens || s->repeats ||
+        s->hosted_tools.n > 0)
         return err_set(err, ERR_USAGE,
-                       "--calls, --output-tokens and --hosted-tool are for model calls: they need "
-                       "--budget USD too");
+                       "--calls, --calls-per-minute, --in-flight, --output-tokens, --repeats and "
+                       "--hosted-tool are for model calls: they need --budget USD too");
     return 0;
 }
 
@@ -46,7 +47,10 @@ int run_spend(const struct run_spec *s, const struct agent_profile *p, const str
         .models = &models,
         .hosted = &s->hosted_tools,
         .calls = (uint64_t)s->calls,
+        .calls_per_minute = (uint64_t)s->calls_per_minute,
+        .in_flight = (uint64_t)s->in_flight,
         .output_tokens = (uint64_t)s->output_tokens,
+        .repeats = (uint64_t)s->repeats,
     };
     int rc;
 

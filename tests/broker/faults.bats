@@ -203,6 +203,25 @@ another_broker()
     [ "$(creel logs --raw "$id" | grep -c '^200 The answer is 42\. [0-9]*$')" -eq 30 ]
 }
 
+@test "64 calls at once against money for 10 at once: ten are let through, the others may come again" {
+    local micros
+    exits 0 task --provider faulty --budget 10 --output-tokens 1000 -- python3 ask.py responses ok --bytes 4000
+    # Ten and a half: streams are a few bytes longer.
+    micros=$(($(spend_of "$(newest)" '.calls[0].reserved_micros') * 21 / 2))
+    : >"$FAULTY/journal"
+    id=$(detached --provider faulty --budget "$(printf '%d.%06d' $((micros / 1000000)) $((micros % 1000000)))" \
+        --output-tokens 1000 --in-flight 64 --calls-per-minute 200 -- \
+        python3 ask.py responses gate --bytes 4000 --stream --parallel 64)
+    turned_away() { [ "$(creel logs --raw "$id" | grep -c '^429 .*budget.* held')" -eq 54 ]; }
+    throwaway_wait 60 turned_away
+    [ "$(faulty_calls gate)" -eq 10 ]
+    touch "$FAULTY/open"
+    wait_final "$id"
+    [ "$(creel logs --raw "$id" | grep -c '^200 The answer is 42\.$')" -eq 10 ]
+    [ "$(spend_of "$id" .sum.spent_micros)" -eq $((10 * ONE)) ]
+    [ "$(spend_of "$id" .sum.held_micros)" -eq 0 ]
+}
+
 @test "the broker alone killed -9: the next call gets a new one, and what the dead one held is charged" {
     id=$(detached --provider faulty --budget 100 -- python3 ask.py responses gate --bytes 4000 --stream --retry 20)
     asked() { [ "$(faulty_calls gate)" -ge "$1" ]; }

@@ -15,7 +15,7 @@
   --path PATH       instead of the dialect's
   --url URL         instead of the jail's door
   --show            the answer's bytes too, each line behind a bar
-  --retry N         again, when the connection broke or the answer was cut, after a pause that grows to 2 s
+  --retry N         again, when the connection broke, the answer was cut or 429, after a pause that grows to 2 s
   --mark FILE       made when the first byte of the first stream's body is there
 """
 import argparse
@@ -138,7 +138,7 @@ def ask(options, i):
             print(line, flush=True)
             if options.show:
                 print("\n".join("| " + l for l in raw.decode("utf-8", "replace").split("\n")), flush=True)
-        if whole:
+        if whole and not line.startswith("429 "):
             break
 
 

@@ -14,7 +14,7 @@ struct o {
     bool follow, yes;
     const char *host;
     struct strv tests;
-    unsigned slots;
+    unsigned slots, calls;
 };
 
 static const struct opt table[] = {
@@ -23,6 +23,7 @@ static const struct opt table[] = {
     {"host", 'H', OPT_TEXT, offsetof(struct o, host), "NAME", "which host", "CREEL_TEST_HOST"},
     {"test", 't', OPT_MANY, offsetof(struct o, tests), "CMD", "a test; may be repeated", NULL},
     {"slots", 0, OPT_UINT, offsetof(struct o, slots), "N", "attempts at once", "CREEL_TEST_SLOTS"},
+    {"calls", 0, OPT_COUNT, offsetof(struct o, calls), "N", "how many", NULL},
     {0},
 };
 
@@ -116,6 +117,9 @@ static void mistakes_have_their_line(void **state)
         assert_usage(RUN("--slots", bad[i]), "is not a whole number");
     assert_int_equal(RUN("--slots", "4294967295"), 0);
     assert_true(o.slots == 4294967295u);
+    assert_int_equal(RUN("--slots", "0", "--calls", "1"), 0);
+    assert_true(o.calls == 1);
+    assert_usage(RUN("--calls", "0"), "is not a whole number above 0"); /* not: the default */
     char longer[400];
     memset(longer, 'q', sizeof(longer));
     memcpy(longer, "--", 2);
@@ -166,6 +170,7 @@ static void help_comes_from_the_rows(void **state)
                                      "  -H, --host NAME  which host [CREEL_TEST_HOST]\n"
                                      "  -t, --test CMD   a test; may be repeated\n"
                                      "      --slots N    attempts at once [CREEL_TEST_SLOTS]\n"
+                                     "      --calls N    how many\n"
                                      "  -h, --help       show this\n");
     buf_done(&b);
     strv_done(&o.tests);
