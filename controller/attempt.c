@@ -15,13 +15,14 @@
 #include "common/term.h"
 #include "controller/engine_internal.h"
 
-#define OFFER_S 60
-#define SEND_S  900
-#define DRAIN_S 120
-#define WIPE_S  300
-#define GRACE_S (30 * 60) /* over the wall limit: checkout and collection have times of their own */
-#define KILL_S  (15 * 60) /* for a host to end what it was told to cancel */
-#define AGAIN_S 5         /* after the store, the importer or the broker failed */
+#define OFFER_S         60
+#define SEND_S          900
+#define DRAIN_S         120
+#define WIPE_S          300
+#define GRACE_S         (30 * 60) /* over the wall limit: checkout and collection have times of their own */
+#define KILL_S          (15 * 60) /* for a host to end what it was told to cancel */
+#define SIGN_DEATHS_MAX 5         /* of the broker, with none signed between */
+#define AGAIN_S         5         /* after the store, the importer or the broker failed */
 
 /* ---- life ---- */
 
@@ -176,6 +177,8 @@ static void on_deadline(uv_timer_t *timer)
     }
     if (unsigned_wipe)
         return;
+    if (a->phase == PHASE_STORED && a->host->state != HOST_READY)
+        return;
     if (a->phase == PHASE_STORED) {
         /* The work is safe and decided; the wipe is asked for again by the next engine. */
         park(a, phase_waits[PHASE_STORED]);
@@ -242,6 +245,8 @@ void attempt_end(struct attempt *a, enum task_state state, enum err_code code, c
         attempt_drop(a);
     else if (a->phase == PHASE_STORED && a->host->state == HOST_READY)
         attempt_phase(a, PHASE_STORED, a->wipe_unsigned ? AGAIN_S : WIPE_S);
+    else if (a->phase == PHASE_STORED) /* it is asked for when the host is back */
+        attempt_phase(a, PHASE_STORED, 0);
 }
 
 void attempt_distrust(struct attempt *a, const struct err *err)
@@ -325,8 +330,9 @@ static void on_wipe_signed(void *arg, const struct buf *doc, const struct err *f
             send_document(a, MSG_WIPE, doc);
         return;
     }
-    diag(DIAG_WARN, "task %s: wipe: %s; tried again", a->row.id, failed->msg);
-    if (a->phase == PHASE_STORED) {
+    diag(DIAG_WARN, "task %s: wipe: %s", a->row.id, failed->msg);
+    if (broker_gone(a->e->broker) != BROKER_THERE && a->phase == PHASE_STORED &&
+        a->host->state == HOST_READY) {
         a->wipe_unsigned = true;
         attempt_phase(a, PHASE_STORED, AGAIN_S);
     }
@@ -392,6 +398,14 @@ void attempt_give_back(struct attempt *a, const char *reason)
     attempt_drop(a);
 }
 
+/* After an error. The broker answers in turn, so what it dies of again and again is the first in line. */
+static bool may_sign_again(struct engine *e)
+{
+    enum broker_gone gone = broker_gone(e->broker);
+    return gone == BROKER_WAS_GONE ||
+           (gone == BROKER_DIED_OF_IT && ++e->sign_deaths < SIGN_DEATHS_MAX);
+}
+
 static void on_signed(void *arg, const struct buf *envelope, const struct buf *sshsig,
                       const struct err *failed)
 {
@@ -399,11 +413,14 @@ static void on_signed(void *arg, const struct buf *envelope, const struct buf *s
     struct err err = ERR_INIT;
     if (!attempt_unhold(a))
         return;
+    if (failed == NULL)
+        a->e->sign_deaths = 0;
     if (a->row.cancel) {
         attempt_end(a, TASK_CANCELLED, ERR_CANCELLED, "cancelled before it began");
-    } else if (failed != NULL && broker_gone(a->e->broker)) {
+    } else if (failed != NULL && may_sign_again(a->e)) {
         attempt_give_back(a, failed->msg);
     } else if (failed != NULL) {
+        a->e->sign_deaths = 0;
         attempt_end(a, TASK_FAILED, failed->code, "%.290s", failed->msg);
     } else if (keep_envelope(a, envelope, sshsig, &err) < 0) {
         attempt_end(a, TASK_FAILED, err.code, "%.290s", err.msg);

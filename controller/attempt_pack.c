@@ -110,6 +110,7 @@ int pack_start(struct attempt *a, struct err *err)
         return err_errno(err, ERR_FAIL, "%s", path);
     snprintf(hello.program, sizeof(hello.program), "creel");
     snprintf(hello.attempt, sizeof(hello.attempt), "%s", a->id);
+    proof_make(PROOF_PACK, a->envelope.data, a->envelope.len, hello.proof);
     r = host_stream_open(a->host->link, &hello, &callbacks, a, &a->pack.stream, err);
     if (r == 0)
         on_pack_writable(a);

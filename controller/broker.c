@@ -224,6 +224,7 @@ static void start_another(struct broker *b)
 void broker_came_up(struct broker *b)
 {
     b->greeted = true;
+    b->barred = false;
     b->later_ms = LATER_MS;
 }
 
@@ -247,10 +248,10 @@ void broker_close(struct broker *b)
 
 const char *broker_down(const struct broker *b)
 {
-    return b->why.code ? b->why.msg : NULL;
+    return b->why.code && !b->barred ? b->why.msg : NULL;
 }
 
-bool broker_gone(const struct broker *b)
+enum broker_gone broker_gone(const struct broker *b)
 {
     return b->gone;
 }
@@ -287,8 +288,10 @@ static void ask(struct broker *b, enum broker_type type, const struct json_shape
     } else if (broker_put(&b->out, type, shape, request, &err) < 0) {
         b->out.failed = false;
     }
-    if (p)
+    if (p) {
         p->unasked = err;
+        p->gone = b->why.code && !b->barred ? BROKER_WAS_GONE : BROKER_THERE;
+    }
     uv_idle_start(b->kick, broker_on_kick);
 }
 

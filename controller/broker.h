@@ -24,8 +24,9 @@ int broker_start(uv_loop_t *loop, const char *self, const char *key_path, const 
                  struct broker **ret, struct err *err);
 /* Ends the process; frees when its handles are closed. No callback comes after this returns. */
 void broker_close(struct broker *b);
-/* NULL: there is a process, though perhaps one that comes up only now. Else why there is none, b's own; another
- * comes by itself: `anew`. */
+/* NULL: there is a process, though perhaps one that comes up only now, or there will be none before somebody has
+ * done something about it, so that waiting is no use. Else why there is none, b's own; another comes by itself:
+ * `anew`. */
 const char *broker_down(const struct broker *b);
 /* The controller key's public half, as the broker said at start (blocking until it did). */
 const uint8_t *broker_pub(const struct broker *b);
@@ -38,9 +39,14 @@ typedef void broker_signed_cb(void *arg, const struct buf *envelope, const struc
 void broker_sign(struct broker *b, const struct task *t,
                  const uint8_t runner_key[static KEY_PUB_BYTES], uint64_t life_s,
                  broker_signed_cb *cb, void *arg);
-/* Within a callback with an error: whether it says nothing of what was asked, only that there was no process to
- * answer. It may have been done, or not; asked again it may be answered. */
-bool broker_gone(const struct broker *b);
+/* Within a callback with an error: whether that says nothing of what was asked, only that there is no process to
+ * answer; asked again it may be answered. */
+enum broker_gone {
+    BROKER_THERE,      /* the error is about what was asked */
+    BROKER_WAS_GONE,   /* nobody ever heard it */
+    BROKER_DIED_OF_IT, /* or of something else meanwhile: it may have been done, or not */
+};
+enum broker_gone broker_gone(const struct broker *b);
 /* Signs an order, whose iss is empty: the broker fills it. cb gets the DSSE document, or an error. */
 typedef void broker_ordered_cb(void *arg, const struct buf *order, const struct err *err);
 void broker_order(struct broker *b, const struct order *o, broker_ordered_cb *cb, void *arg);

@@ -19,6 +19,7 @@ struct pending {
     broker_token_cb *on_token;
     void *arg;
     struct err unasked; /* code != 0: no answer will come; it is told in its turn */
+    enum broker_gone gone;
 };
 
 /* A descriptor that goes with the first byte of its frame. */
@@ -53,8 +54,9 @@ struct broker {
     struct err why; /* code != 0: there is no process, and why */
     uint64_t restarted_us[RESTARTS];
     unsigned nrestarts;
-    bool busy;    /* callbacks run */
-    bool gone;    /* of those the ones that nobody will answer */
+    bool busy;             /* callbacks run */
+    enum broker_gone gone; /* of the callback that runs */
+    bool barred;  /* the last one to come up held another key: nobody is to wait for the next */
     bool closing; /* broker_close was called from one of them */
 };
 

@@ -73,8 +73,10 @@ static int on_hello(struct broker *b, const struct frame *f)
     uint8_t pub[KEY_PUB_BYTES];
     if (broker_hello_read(f, pub, &err) < 0)
         return broker_lost(b, err.msg);
-    if (memcmp(pub, b->pub, KEY_PUB_BYTES) != 0)
+    if (memcmp(pub, b->pub, KEY_PUB_BYTES) != 0) {
+        b->barred = true;
         return broker_lost(b, "the signing key is another one now; start the engine anew");
+    }
     broker_came_up(b);
     uv_timer_stop(b->deadline);
     if (b->events && b->events->anew)
@@ -170,6 +172,18 @@ static void receive(struct broker *b)
         buf_wrote(&b->in, (size_t)n);
 }
 
+/* Those whose turn it is and whom no answer will come for. */
+static void tell_unasked(struct broker *b)
+{
+    while (b->first && !b->closing && b->first->unasked.code) {
+        /* A copy: the callback may end b, or ask again and so start the process anew. */
+        struct err err = b->first->unasked;
+        b->gone = b->first->gone;
+        answer(b, NULL, false, &err);
+        b->gone = BROKER_THERE;
+    }
+}
+
 static void take_frames(struct broker *b)
 {
     struct frame f;
@@ -179,7 +193,9 @@ static void take_frames(struct broker *b)
     while (!b->closing && !b->why.code &&
            (rc = frame_get(b->in.data + at, b->in.len - at, &f, &used, &err)) > 0) {
         at += used;
-        on_frame(b, &f);
+        tell_unasked(b); /* else the next in turn would take another's answer */
+        if (!b->closing)
+            on_frame(b, &f);
     }
     if (rc < 0)
         broker_lost(b, err.msg);
@@ -277,8 +293,10 @@ void broker_hang_up(struct broker *b)
     b->sent = 0;
     buf_clear(&b->envelope);
     for (struct pending *p = b->first; p; p = p->next)
-        if (!p->unasked.code)
+        if (!p->unasked.code) {
             p->unasked = b->why;
+            p->gone = b->barred ? BROKER_THERE : BROKER_DIED_OF_IT;
+        }
 }
 
 void broker_let_go(struct broker *b)
@@ -315,13 +333,7 @@ static void drive(struct broker *b, bool readable)
         transmit(b);
     if (b->why.code)
         broker_hang_up(b);
-    while (b->first && !b->closing && b->first->unasked.code) {
-        /* A copy: the callback may end b, or ask again and so start the process anew. */
-        struct err err = b->first->unasked;
-        b->gone = true;
-        answer(b, NULL, false, &err);
-        b->gone = false;
-    }
+    tell_unasked(b);
     b->busy = false;
     if (b->closing) {
         broker_let_go(b);

@@ -247,7 +247,7 @@ static bool scan_row(struct engine *e, struct task_row *row)
     char attempt[ATTEMPT_ID_SIZE];
     struct attempt *a = attempt_of_task(e, row->id);
     if (a != NULL) {
-        if (row->cancel)
+        if (row->cancel || a->row.cancel) /* the engine's own, when no broker could sign it */
             attempt_cancel(a);
         return a->phase != PHASE_DONE;
     }

@@ -40,6 +40,7 @@ struct engine {
     char self[PATH_MAX];
     uv_loop_t loop;
     struct broker *broker;
+    unsigned sign_deaths;    /* of the broker in a row, while it was asked to sign a task */
     struct needles *needles; /* what logs and patches must not hold; NULL until the broker said */
     int lockfd;
     uv_pipe_t listener;

@@ -42,8 +42,9 @@ static int check_hello(const struct msg *m, struct err *err)
         return rc;
     if (h->channel != CHANNEL_LOG && h->offset != 0)
         return err_set(err, ERR_FAIL, "offset: only a log channel has one");
-    if (sodium_is_zero(h->proof, sizeof(h->proof)) != (h->channel != CHANNEL_CALL))
-        return err_set(err, ERR_FAIL, "proof: a call channel has one, and no other");
+    bool proven = h->channel == CHANNEL_PACK || h->channel == CHANNEL_CALL;
+    if (sodium_is_zero(h->proof, sizeof(h->proof)) == proven)
+        return err_set(err, ERR_FAIL, "proof: a pack and a call channel have one, and no other");
     switch ((enum channel)h->channel) {
     case CHANNEL_CONTROL:
         if (h->attempt[0])

@@ -7,6 +7,7 @@
 
 /* 16 to 64 bytes each, as BLAKE2b wants its key. */
 static const char *const keys[PROOF_COUNT] = {
+    [PROOF_PACK] = "creel pack channel 1",
     [PROOF_CALL] = "creel call channel 1",
     [PROOF_REPO_TOKEN] = "creel repository token 1",
 };

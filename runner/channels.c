@@ -56,9 +56,25 @@ static void pack_gone(struct stream *s)
 static const struct stream_kind pack_kind = {
     .bytes = pack_bytes, .eof = pack_eof, .gone = pack_gone};
 
+/* False: it is refused, and logged. */
+static bool proven(struct stream *s, const struct attempt *a, enum proof use,
+                   const struct msg_hello *h)
+{
+    if (attempt_proven(a, use, h->proof))
+        return true;
+    const char *name = channel_names[h->channel];
+    diag(DIAG_WARN, "refused (%s) attempt %s: a %s channel", refusal_names[REFUSED_PROOF],
+         a->task.attempt, name);
+    stream_refuse(s, h->attempt, REFUSED_PROOF,
+                  "a %s channel is for who sent the attempt's envelope", name);
+    return false;
+}
+
 static void pack_open(struct stream *s, struct attempt *a, const struct msg_hello *h)
 {
     struct err err = ERR_INIT;
+    if (!proven(s, a, PROOF_PACK, h))
+        return;
     int r = attempt_pack_begin(a, s, &err);
     if (r < 0) {
         stream_refuse(s, h->attempt, r == -ERR_REFUSED ? REFUSED_PROTOCOL : REFUSED_INTERNAL, "%s",
@@ -139,17 +155,13 @@ static void result_open(struct stream *s, struct attempt *a, const struct msg_he
 
 static void call_open(struct stream *s, struct attempt *a, const struct msg_hello *h)
 {
-    if (!attempt_proven(a, PROOF_CALL, h->proof)) {
-        diag(DIAG_WARN, "refused (%s) attempt %s: a call channel", refusal_names[REFUSED_PROOF],
-             a->task.attempt);
-        stream_refuse(s, h->attempt, REFUSED_PROOF,
-                      "a call channel is for who sent the attempt's envelope");
-    } else if (!a->calls) {
+    if (!proven(s, a, PROOF_CALL, h))
+        return;
+    if (a->calls)
+        calls_channel(a->calls, s, h->attempt);
+    else
         stream_refuse(s, h->attempt, REFUSED_PROTOCOL, "no jail of attempt %s may make calls now",
                       h->attempt);
-    } else {
-        calls_channel(a->calls, s, h->attempt);
-    }
 }
 
 /* ---- hello ---- */

@@ -110,9 +110,12 @@ refused()
 
 @test "streams of attempts that it does not have: unknown" {
     attempt=00000000000000000000000000.1
-    for channel in pack log result; do
+    for channel in log result; do
         refused unknown "hello:$channel:$attempt" recv
     done
+    proof=$(printf x | sha256sum | cut -c1-64)
+    refused unknown "hello:pack:$attempt:$proof" recv
+    refused unknown "hello:call:$attempt:$proof" recv
     aud=$(ssh-keygen -lf "$E2E/host/host_key.pub" | cut -d' ' -f2)
     python3 "$TOOLS/forge.py" order --key "$CREEL_STATE/keys/signing_key" cancel "$attempt" "$aud" >order
     refused unknown hello recv send:19:order recv
@@ -161,13 +164,16 @@ give_token()
     refused protocol "json:1:{\"version\":1,\"channel\":\"call\",\"program\":\"w\",\"attempt\":\"$attempt\"}" recv
     for wrong in "$public" "$(proof 'creel call channel 1' "$E2E/envelope")" "$(proof 'creel repository token 1' "$mine")"; do
         refused proof "$(call_hello "$attempt" "$wrong")" recv
+        refused proof "hello:pack:$attempt:$wrong" recv
     done
+    refused proof "hello:pack:$attempt:$(proof 'creel call channel 1' "$mine")" recv
     for wrong in "$public" "$(proof 'creel repository token 1' "$E2E/envelope")" "$(proof 'creel call channel 1' "$mine")"; do
         refused proof hello recv "$(give_token "$attempt" "$wrong")" recv
     done
-    [ "$(grep -c "refused (proof) attempt $attempt" "$E2E/host/runner.log")" -eq 6 ]
+    [ "$(grep -c "refused (proof) attempt $attempt" "$E2E/host/runner.log")" -eq 10 ]
     # With the right ones it is the policy that says no: this task has neither calls nor a token.
     refused protocol "$(call_hello "$attempt" "$(proof 'creel call channel 1' "$mine")")" recv
+    refused protocol "hello:pack:$attempt:$(proof 'creel pack channel 1' "$mine")" recv
     refused protocol hello recv "$(give_token "$attempt" "$(proof 'creel repository token 1' "$mine")")" recv
     # Nothing that a login is told has the envelope in it, or the number that makes it unguessable.
     nonce=$(payload "$mine" | jq -r .nonce)

@@ -22,7 +22,7 @@ SENT = {
     "wire-streams": ("streams of attempts of others", ["hello:log:01jdq7z4m2r8k5t3w9x1y6b0cn.1:0", "recv"]),
     "wire-paths": ("an attempt whose name is a path", ["hello:result:../../../etc/shadow:0", "recv"]),
     "wire-no-hello": ("orders before any greeting", ["json:17:{\"attempt\":\"x\"}", "json:20:{}", "recv"]),
-    "wire-twice": ("a second greeting as another kind of channel", ["hello", "recv", "hello:pack:01jdq7z4m2r8k5t3w9x1y6b0cn.1", "recv"]),
+    "wire-twice": ("a second greeting as another kind of channel", ["hello", "recv", "hello:result:01jdq7z4m2r8k5t3w9x1y6b0cn.1", "recv"]),
     "wire-flood": ("a MiB that is no order, no answer ever read",
                    ["hello"] + ["send:17:" + BIG] * 64),
 }

@@ -80,6 +80,8 @@ static struct channel_fd channel_open(struct script *sc, enum channel kind, uint
     if (kind != CHANNEL_CONTROL)
         snprintf(hello.u.hello.attempt, sizeof hello.u.hello.attempt, "%s", sc->task.attempt);
     hello.u.hello.offset = offset;
+    if (kind == CHANNEL_PACK)
+        proof_make(PROOF_PACK, sc->envelope.data, sc->envelope.len, hello.u.hello.proof);
     buf_init(&out, 1u << 16);
     struct err err = ERR_INIT;
     if (msg_put(&out, &hello, &err) < 0 || write_all(c.fd, out.data, out.len) < 0)

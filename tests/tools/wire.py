@@ -58,8 +58,10 @@ def hello(words):
     text = {"version": 1, "channel": words[0] if words else "control", "program": "wire 1"}
     if len(words) > 1:
         text["attempt"] = words[1]
-    if len(words) > 2:
+    if len(words) > 2 and words[0] == "log":
         text["offset"] = words[2]
+    elif len(words) > 2:
+        text["proof"] = words[2]
     return json.dumps(text, separators=(",", ":")).encode()
 
 

@@ -253,8 +253,9 @@ static struct channel_end dial(struct fixture *f, enum channel channel, uint64_t
     if (channel != CHANNEL_CONTROL)
         memcpy(hello.u.hello.attempt, f->task.attempt, sizeof hello.u.hello.attempt);
     hello.u.hello.offset = offset;
-    if (channel == CHANNEL_CALL)
-        memcpy(hello.u.hello.proof, f->proofs[PROOF_CALL], PROOF_BYTES);
+    if (channel == CHANNEL_CALL || channel == CHANNEL_PACK)
+        memcpy(hello.u.hello.proof, f->proofs[channel == CHANNEL_CALL ? PROOF_CALL : PROOF_PACK],
+               PROOF_BYTES);
     buf_init(&b, 4096);
     assert_int_equal(msg_put(&b, &hello, NULL), 0);
     assert_int_equal(write_all(c.fd, b.data, b.len), 0);

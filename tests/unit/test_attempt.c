@@ -849,6 +849,29 @@ static void expect_no_proof(struct fixture *f)
 }
 
 /* A login alone changes no token: that takes the attempt's envelope. */
+/* Who has the login alone can neither take the place of the source under way nor end the attempt by a wrong one. */
+static void a_pack_takes_the_envelope(void **state)
+{
+    struct fixture *f = *state;
+    to_pack(f);
+    struct channel_end c = dial(f, CHANNEL_PACK, 0), d;
+    assert_int_equal(write_all(c.fd, PACK, 4), 0);
+    turn(f);
+    f->proofs[PROOF_PACK][0] ^= 1;
+    d = dial(f, CHANNEL_PACK, 0);
+    expect_refused(f, &d, REFUSED_PROOF);
+    end_close(&d);
+    memcpy(f->proofs[PROOF_PACK], f->proofs[PROOF_CALL], PROOF_BYTES);
+    d = dial(f, CHANNEL_PACK, 0);
+    expect_refused(f, &d, REFUSED_PROOF);
+    end_close(&d);
+    assert_int_equal(f->slots[0].pack_got, 4);
+    assert_int_equal(write_all(c.fd, PACK + 4, strlen(PACK) - 4), 0);
+    expect(f, &c, MSG_PACK_OK);
+    end_close(&c);
+    assert_int_equal(f->slots[0].at, AT_CHECKOUT);
+}
+
 static void a_token_takes_the_envelope(void **state)
 {
     struct fixture *f = *state;
@@ -890,6 +913,7 @@ int main(void)
         T(the_table_is_what_it_should_be),
         T(a_token_is_in_its_place_while_the_run_lasts),
         T(a_token_takes_the_envelope),
+        T(a_pack_takes_the_envelope),
         T(without_a_policy_no_token_is_taken),
         T(a_whole_life),
         T(what_the_gate_did_is_told),

@@ -35,7 +35,7 @@ struct rig {
     struct task task;
     int answers, signed_n;
     struct err why;
-    bool gone; /* that was all the error said */
+    enum broker_gone gone;
     bool alive;
     struct buf envelope, sshsig;
     struct dsse dsse;
@@ -307,7 +307,7 @@ static void test_life_of_a_token(void **state)
     broker_sign(r->b, &r->task, r->runner_pub, LIFE_S, on_signed, r);
     await(r, 1);
     assert_int_equal(r->why.code, ERR_REFUSED);
-    assert_false(r->gone);
+    assert_int_equal(r->gone, BROKER_THERE);
     sign(r, LIFE_S);
     read_signed(r);
     unseal(r, other);
@@ -469,7 +469,7 @@ static void kill_it(struct rig *r)
     kill(pid, SIGKILL);
     sign(r, LIFE_S);
     assert_int_equal(r->why.code, ERR_FAIL);
-    assert_true(r->gone);
+    assert_int_equal(r->gone, BROKER_DIED_OF_IT);
     assert_non_null(strstr(r->why.msg, "broker process is gone"));
 }
 
@@ -516,6 +516,7 @@ static void test_comes_back(void **state)
     kill_it(r);
     sign(r, LIFE_S); /* within the minute: not again */
     assert_int_equal(r->why.code, ERR_FAIL);
+    assert_int_equal(r->gone, BROKER_WAS_GONE);
     assert_non_null(broker_down(r->b));
     while (child_pid() > 0)
         uv_run(&r->loop, UV_RUN_ONCE);
@@ -524,6 +525,67 @@ static void test_comes_back(void **state)
         uv_run(&r->loop, UV_RUN_ONCE);
     sign(r, LIFE_S);
     assert_string_equal(r->why.msg, "");
+    stop(r);
+}
+
+struct turn {
+    struct rig *r;
+    char attempt[ATTEMPT_ID_SIZE], got[ATTEMPT_ID_SIZE];
+    struct err why;
+    enum broker_gone gone;
+};
+
+static void on_turn(void *arg, const struct buf *envelope, const struct buf *sshsig,
+                    const struct err *err)
+{
+    struct turn *t = arg;
+    t->gone = broker_gone(t->r->b);
+    on_signed(t->r, envelope, sshsig, err);
+    t->why = t->r->why;
+    if (err)
+        return;
+    read_signed(t->r);
+    memcpy(t->got, t->r->signed_task.attempt, sizeof t->got);
+    read_done(t->r);
+    buf_clear(&t->r->envelope);
+    buf_clear(&t->r->sshsig);
+}
+
+/* A request that cannot even be sent, between two that can: each hears what is its own. */
+static void test_each_its_own_answer(void **state)
+{
+    struct rig *r = *state;
+    struct turn turns[3] = {{.r = r}, {.r = r}, {.r = r}};
+    struct strv command = r->task.command, big = {0};
+    char *word = test_malloc(JSON_STR_MAX + 1);
+    memset(word, 'x', JSON_STR_MAX);
+    word[JSON_STR_MAX] = 0;
+    for (int i = 0; i < 9; i++)
+        assert_int_equal(strv_add(&big, word), 0);
+    start(r);
+    buf_clear(&r->envelope);
+    buf_clear(&r->sshsig);
+    for (int i = 0; i < 3; i++) {
+        next_attempt(r);
+        memcpy(turns[i].attempt, r->task.attempt, sizeof turns[i].attempt);
+        r->task.command = i == 1 ? big : command;
+        broker_sign(r->b, &r->task, r->runner_pub, LIFE_S, on_turn, &turns[i]);
+    }
+    r->task.command = command;
+    /* Both answers are to come in one piece; when they do not, less is tested. */
+    pid_t pid = child_pid();
+    kill(pid, SIGSTOP);
+    for (int i = 0; i < 4; i++)
+        uv_run(&r->loop, UV_RUN_NOWAIT);
+    kill(pid, SIGCONT);
+    nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
+    await(r, 3);
+    assert_string_equal(turns[0].got, turns[0].attempt);
+    assert_string_equal(turns[2].got, turns[2].attempt);
+    assert_int_equal(turns[1].why.code, ERR_FAIL);
+    assert_int_equal(turns[1].gone, BROKER_THERE);
+    strv_done(&big);
+    test_free(word);
     stop(r);
 }
 
@@ -556,6 +618,8 @@ static void test_comes_back_as_another(void **state)
     assert_int_equal(fixture_keygen(r->dir, "moving", "ed25519"), 0);
     sign(r, LIFE_S);
     assert_non_null(strstr(r->why.msg, "another one now"));
+    assert_int_equal(r->gone, BROKER_THERE); /* nobody is to wait for it */
+    assert_null(broker_down(r->b));
     assert_int_equal(shell(r, "cp key moving"), 0);
     sign(r, LIFE_S);
     assert_string_equal(r->why.msg, "");
@@ -946,6 +1010,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_confined),
         cmocka_unit_test(test_engine_has_no_secret),
         cmocka_unit_test(test_spends),
+        cmocka_unit_test(test_each_its_own_answer),
         cmocka_unit_test(test_descriptors_run_out),
         cmocka_unit_test(test_needles_are_there_first),
     };

@@ -376,6 +376,7 @@ static void flow_open(struct rig *r, struct flow *f, enum channel channel, uint6
     struct msg_hello hello = {.version = PROTO_VERSION, .channel = channel, .offset = bytes};
     snprintf(hello.program, sizeof hello.program, "test");
     snprintf(hello.attempt, sizeof hello.attempt, ATTEMPT);
+    hello.proof[0] = channel == CHANNEL_PACK;
     *f = (struct flow){.r = r, .wanted = bytes, .take = SIZE_MAX, .good = true};
     buf_init(&f->reply, 4096);
     assert_int_equal(host_stream_open(r->h, &hello,

@@ -232,7 +232,7 @@ static void bad_payloads(void **state)
          "hello: channel: 'shell' is not a known word"},
         {MSG_HELLO, "{\"version\":1,\"channel\":\"log\",\"program\":\"c\"}",
          "hello: attempt: not an attempt id"},
-        {MSG_HELLO, "{\"version\":1,\"channel\":\"pack\",\"program\":\"c\",\"attempt\":\"../x\"}",
+        {MSG_HELLO, "{\"version\":1,\"channel\":\"log\",\"program\":\"c\",\"attempt\":\"../x\"}",
          "hello: attempt: not an attempt id"},
         {MSG_HELLO,
          "{\"version\":1,\"channel\":\"control\",\"program\":\"c\",\"attempt\":\"" SAMPLE_ATTEMPT
@@ -243,17 +243,21 @@ static void bad_payloads(void **state)
          "\",\"offset\":\"1\"}",
          "hello: offset: only a log channel has one"},
         {MSG_HELLO,
+         "{\"version\":1,\"channel\":\"pack\",\"program\":\"c\",\"attempt\":\"" SAMPLE_ATTEMPT
+         "\"}",
+         "hello: proof: a pack and a call channel have one, and no other"},
+        {MSG_HELLO,
          "{\"version\":1,\"channel\":\"call\",\"program\":\"c\",\"attempt\":\"" SAMPLE_ATTEMPT
          "\"}",
-         "hello: proof: a call channel has one, and no other"},
+         "hello: proof: a pack and a call channel have one, and no other"},
         {MSG_HELLO,
          "{\"version\":1,\"channel\":\"call\",\"program\":\"c\",\"attempt\":\"" SAMPLE_ATTEMPT
          "\",\"proof\":\"" NO_PROOF "0\"}",
-         "hello: proof: a call channel has one, and no other"},
+         "hello: proof: a pack and a call channel have one, and no other"},
         {MSG_HELLO,
          "{\"version\":1,\"channel\":\"log\",\"program\":\"c\",\"attempt\":\"" SAMPLE_ATTEMPT
          "\",\"proof\":\"" NO_PROOF "1\"}",
-         "hello: proof: a call channel has one, and no other"},
+         "hello: proof: a pack and a call channel have one, and no other"},
         {MSG_HELLO,
          "{\"version\":1,\"channel\":\"call\",\"program\":\"c\",\"attempt\":\"" SAMPLE_ATTEMPT
          "\",\"proof\":\"" NO_PROOF "\"}",

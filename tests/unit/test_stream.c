@@ -150,7 +150,7 @@ static void put_hello(struct buf *to, enum channel channel)
     snprintf(m.u.hello.program, sizeof m.u.hello.program, "test");
     if (channel != CHANNEL_CONTROL)
         snprintf(m.u.hello.attempt, sizeof m.u.hello.attempt, "01arz3ndektsv4rrffq69g5fav.1");
-    m.u.hello.proof[0] = channel == CHANNEL_CALL;
+    m.u.hello.proof[0] = channel == CHANNEL_CALL || channel == CHANNEL_PACK;
     assert_int_equal(msg_put(to, &m, NULL), 0);
 }
 
