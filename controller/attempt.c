@@ -15,14 +15,10 @@
 #include "common/term.h"
 #include "controller/engine_internal.h"
 
-#define OFFER_S         60
-#define SEND_S          900
-#define DRAIN_S         120
-#define WIPE_S          300
-#define GRACE_S         (30 * 60) /* over the wall limit: checkout and collection have times of their own */
-#define KILL_S          (15 * 60) /* for a host to end what it was told to cancel */
-#define SIGN_DEATHS_MAX 5         /* of the broker, with none signed between */
-#define AGAIN_S         5         /* after the store, the importer or the broker failed */
+#define OFFER_S 60
+#define SEND_S  900
+#define DRAIN_S 120
+#define GRACE_S (30 * 60) /* over the wall limit: checkout and collection have times of their own */
 
 /* ---- life ---- */
 
@@ -89,7 +85,7 @@ void attempt_drop(struct attempt *a)
     engine_notify(a->e);
 }
 
-static struct attempt *attempt_new(struct engine *e, struct engine_host *h)
+struct attempt *attempt_new(struct engine *e, struct engine_host *h)
 {
     struct attempt *a = calloc(1, sizeof(*a));
     if (a == NULL)
@@ -156,8 +152,6 @@ static void park(struct attempt *a, const char *why)
     detach(a);
 }
 
-static void send_wipe(struct attempt *a);
-
 static void on_deadline(uv_timer_t *timer)
 {
     struct attempt *a = timer->data;
@@ -165,9 +159,9 @@ static void on_deadline(uv_timer_t *timer)
         return;
     bool unsigned_wipe = a->phase == PHASE_STORED && a->wipe_unsigned;
     if (unsigned_wipe)
-        send_wipe(a);
+        attempt_send_wipe(a);
     if (a->row.result_stored && !task_state_final((enum task_state)a->row.state)) {
-        attempt_phase(a, PHASE_STORED, AGAIN_S);
+        attempt_phase(a, PHASE_STORED, ATTEMPT_AGAIN_S);
         result_resume(a);
         return;
     }
@@ -244,7 +238,7 @@ void attempt_end(struct attempt *a, enum task_state state, enum err_code code, c
     if (!a->row.result_stored || a->row.wiped)
         attempt_drop(a);
     else if (a->phase == PHASE_STORED && a->host->state == HOST_READY)
-        attempt_phase(a, PHASE_STORED, a->wipe_unsigned ? AGAIN_S : WIPE_S);
+        attempt_phase(a, PHASE_STORED, a->wipe_unsigned ? ATTEMPT_AGAIN_S : ATTEMPT_WIPE_S);
     else if (a->phase == PHASE_STORED) /* it is asked for when the host is back */
         attempt_phase(a, PHASE_STORED, 0);
 }
@@ -271,7 +265,7 @@ void attempt_send(struct attempt *a, const struct msg *m)
         engine_host_reset(a->host, err.msg);
 }
 
-static void send_document(struct attempt *a, enum msg_type type, const struct buf *doc)
+void attempt_send_document(struct attempt *a, enum msg_type type, const struct buf *doc)
 {
     struct msg m = {.type = type};
     m.u.doc.bytes = doc->data;
@@ -279,72 +273,10 @@ static void send_document(struct attempt *a, enum msg_type type, const struct bu
     attempt_send(a, &m);
 }
 
-/* Has an order signed; `cb` sends it, or not when things have changed meanwhile. */
-static void order(struct attempt *a, enum order_kind kind, broker_ordered_cb *cb)
-{
-    struct order o = {.kind = kind};
-    memcpy(o.attempt, a->id, sizeof(o.attempt));
-    memcpy(o.aud_host_key, a->host->row.host_key_fpr, sizeof(o.aud_host_key));
-    if (kind == ORDER_WIPE)
-        memcpy(o.result_sha256, a->result_sha256, sizeof(o.result_sha256));
-    a->holds++;
-    broker_order(a->e->broker, &o, cb, a);
-}
-
-static void on_cancel_signed(void *arg, const struct buf *doc, const struct err *failed)
-{
-    struct attempt *a = arg;
-    if (!attempt_unhold(a))
-        return;
-    if (failed != NULL) {
-        diag(DIAG_ERROR, "task %s: cancel: %s", a->row.id, failed->msg);
-        a->cancel_sent = false; /* asked for again by the next scan */
-    } else if (a->cancel_sent && a->phase >= PHASE_SENDING && a->phase <= PHASE_RUNNING) {
-        send_document(a, MSG_CANCEL, doc);
-    }
-}
-
-void attempt_send_cancel(struct attempt *a)
-{
-    if (a->cancel_sent || a->host->state != HOST_READY)
-        return;
-    a->cancel_sent = true;
-    if (a->phase == PHASE_RUNNING)
-        attempt_phase(a, PHASE_RUNNING, KILL_S);
-    order(a, ORDER_CANCEL, on_cancel_signed);
-}
-
-static void offer(struct attempt *a)
+void attempt_offer(struct attempt *a)
 {
     attempt_phase(a, PHASE_OFFERED, OFFER_S);
-    send_document(a, MSG_ENVELOPE, &a->envelope);
-}
-
-static void on_wipe_signed(void *arg, const struct buf *doc, const struct err *failed)
-{
-    struct attempt *a = arg;
-    if (!attempt_unhold(a))
-        return;
-    if (failed == NULL) {
-        if (a->phase == PHASE_STORED && !a->row.wiped)
-            send_document(a, MSG_WIPE, doc);
-        return;
-    }
-    diag(DIAG_WARN, "task %s: wipe: %s", a->row.id, failed->msg);
-    if (broker_gone(a->e->broker) != BROKER_THERE && a->phase == PHASE_STORED &&
-        a->host->state == HOST_READY) {
-        a->wipe_unsigned = true;
-        attempt_phase(a, PHASE_STORED, AGAIN_S);
-    }
-}
-
-static void send_wipe(struct attempt *a)
-{
-    a->wipe_unsigned = false;
-    if (a->row.wiped || a->host->state != HOST_READY)
-        return;
-    attempt_phase(a, PHASE_STORED, WIPE_S);
-    order(a, ORDER_WIPE, on_wipe_signed);
+    attempt_send_document(a, MSG_ENVELOPE, &a->envelope);
 }
 
 static void fetch(struct attempt *a)
@@ -352,119 +284,6 @@ static void fetch(struct attempt *a)
     struct err err = ERR_INIT;
     if (a->host->state == HOST_READY && result_start(a, &err) < 0)
         engine_host_reset(a->host, err.msg);
-}
-
-/* ---- begin: sign and offer ---- */
-
-static int fill_task(const struct attempt *a, struct task *t)
-{
-    const struct task_row *row = &a->row;
-    memcpy(t->id, row->id, sizeof(t->id));
-    memcpy(t->attempt, a->id, sizeof(t->attempt));
-    memcpy(t->title, row->title, sizeof(t->title));
-    memcpy(t->aud_host, a->host->name, sizeof(t->aud_host));
-    memcpy(t->aud_host_key, a->host->row.host_key_fpr, sizeof(t->aud_host_key));
-    t->fence = row->fence;
-    memcpy(t->base, row->base, sizeof(t->base));
-    memcpy(t->root, row->root, sizeof(t->root));
-    memcpy(t->branch, row->branch, sizeof(t->branch));
-    t->pack_bytes = row->pack_bytes;
-    memcpy(t->pack_sha256, row->pack_sha256, sizeof(t->pack_sha256));
-    memcpy(t->agent, row->agent, sizeof(t->agent));
-    return strv_copy(&t->setup, &row->setup) | strv_copy(&t->command, &row->command) |
-           strv_copy(&t->tests, &row->tests) | strv_copy(&t->env, &row->env) |
-           task_files_copy(&t->files, &row->files) | policy_copy(&t->policy, &row->policy);
-}
-
-static int keep_envelope(struct attempt *a, const struct buf *envelope, const struct buf *sshsig,
-                         struct err *err)
-{
-    if (buf_add(&a->envelope, envelope->data, envelope->len) < 0)
-        return err_set(err, ERR_FAIL, "out of memory");
-    int dir = paths_task_dir(a->e->paths, a->row.id, true, err);
-    if (dir < 0)
-        return dir;
-    int r = file_replace(dir, "envelope.sshsig", sshsig->data, sshsig->len, 0600, err);
-    if (r == 0)
-        r = file_replace(dir, "envelope.json", envelope->data, envelope->len, 0600, err);
-    close(dir);
-    return r;
-}
-
-void attempt_give_back(struct attempt *a, const char *reason)
-{
-    broker_attempt_end(a->e->broker, a->id);
-    attempt_set_state(a, TASK_QUEUED, reason);
-    attempt_drop(a);
-}
-
-/* After an error. The broker answers in turn, so what it dies of again and again is the first in line. */
-static bool may_sign_again(struct engine *e)
-{
-    enum broker_gone gone = broker_gone(e->broker);
-    return gone == BROKER_WAS_GONE ||
-           (gone == BROKER_DIED_OF_IT && ++e->sign_deaths < SIGN_DEATHS_MAX);
-}
-
-static void on_signed(void *arg, const struct buf *envelope, const struct buf *sshsig,
-                      const struct err *failed)
-{
-    struct attempt *a = arg;
-    struct err err = ERR_INIT;
-    if (!attempt_unhold(a))
-        return;
-    if (failed == NULL)
-        a->e->sign_deaths = 0;
-    if (a->row.cancel) {
-        attempt_end(a, TASK_CANCELLED, ERR_CANCELLED, "cancelled before it began");
-    } else if (failed != NULL && may_sign_again(a->e)) {
-        attempt_give_back(a, failed->msg);
-    } else if (failed != NULL) {
-        a->e->sign_deaths = 0;
-        attempt_end(a, TASK_FAILED, failed->code, "%.290s", failed->msg);
-    } else if (keep_envelope(a, envelope, sshsig, &err) < 0) {
-        attempt_end(a, TASK_FAILED, err.code, "%.290s", err.msg);
-    } else if (attempt_set_state(a, TASK_SENDING, "") == 0) {
-        if (a->host->state == HOST_READY)
-            offer(a);
-        else
-            attempt_phase(a, PHASE_DETACHED, 0);
-    } else {
-        broker_attempt_end(a->e->broker, a->id);
-        attempt_drop(a); /* the store fails: the lease is given back by the next scan */
-    }
-}
-
-void attempt_begin(struct engine_host *h, struct task_row *row)
-{
-    struct err err = ERR_INIT;
-    struct task t = {0};
-    unsigned n;
-    uint64_t fence;
-    if (store_task_lease(h->e->store, row->id, h->name, &n, &fence, &err) < 0) {
-        engine_store_failed(h->e, "lease", &err);
-        return;
-    }
-    struct attempt *a = attempt_new(h->e, h);
-    if (a == NULL || store_task_get(h->e->store, row->id, &a->row, &err) < 0) {
-        engine_store_failed(h->e, "lease", &err);
-        if (a != NULL)
-            attempt_drop(a);
-        return;
-    }
-    attempt_id_make(row->id, n, a->id);
-    memcpy(a->runner_key, h->row.runner_key, sizeof(a->runner_key));
-    attempt_phase(a, PHASE_SIGNING, 0);
-    engine_notify(h->e);
-    if (a->id[0] == 0) {
-        attempt_end(a, TASK_FAILED, ERR_HOST, "host %s had no free slot %u times", h->name, n - 1);
-    } else if (fill_task(a, &t) == 0) {
-        a->holds++;
-        broker_sign(h->e->broker, &t, h->row.runner_key, ENVELOPE_LIFE_S, on_signed, a);
-    } else {
-        attempt_end(a, TASK_FAILED, ERR_FAIL, "out of memory");
-    }
-    task_done(&t);
 }
 
 /* ---- resume ---- */
@@ -617,7 +436,7 @@ void attempt_welcome(struct attempt *a, const struct msg_welcome *w)
         return;
     if (a->row.result_stored) {
         if (there != NULL) {
-            send_wipe(a);
+            attempt_send_wipe(a);
             return;
         }
         /* The runner has forgotten it: a restart wipes, and no receipt will ever come. */
@@ -635,7 +454,7 @@ void attempt_welcome(struct attempt *a, const struct msg_welcome *w)
         attempt_end(a, TASK_CANCELLED, ERR_CANCELLED, "cancelled before it began");
     } else {
         a->offered_again = true;
-        offer(a); /* the same envelope: a runner that has seen it says so */
+        attempt_offer(a); /* the same envelope: a runner that has seen it says so */
     }
 }
 
@@ -703,8 +522,8 @@ void attempt_log_complete(struct attempt *a)
 void attempt_stored(struct attempt *a)
 {
     broker_attempt_end(a->e->broker, a->id);
-    attempt_phase(a, PHASE_STORED, WIPE_S);
-    send_wipe(a);
+    attempt_phase(a, PHASE_STORED, ATTEMPT_WIPE_S);
+    attempt_send_wipe(a);
     result_import(a);
 }
 

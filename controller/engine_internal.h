@@ -194,15 +194,21 @@ void attempt_free_all(struct engine *e);
 bool attempt_unhold(struct attempt *a);
 
 /* For attempt_*.c: */
+#define ATTEMPT_WIPE_S  300 /* for a host to confirm that it wiped */
+#define ATTEMPT_AGAIN_S 5   /* after the store, the importer or the broker failed */
+/* One more in the list, with a slot of its host; NULL: out of memory. */
+struct attempt *attempt_new(struct engine *e, struct engine_host *h);
 /* Lets go of host, streams and files; the store is not touched. */
 void attempt_drop(struct attempt *a);
 int attempt_set_state(struct attempt *a, enum task_state state, const char *reason);
 /* A message to its host, when that is there. */
 void attempt_send(struct attempt *a, const struct msg *m);
+void attempt_send_document(struct attempt *a, enum msg_type type, const struct buf *doc);
+/* Its envelope, which is signed and kept. */
+void attempt_offer(struct attempt *a);
 void attempt_send_pack(struct attempt *a);
 /* The source cannot be read here: the attempt is cancelled and ends as any cancelled one. */
 void attempt_source_lost(struct attempt *a, const struct err *err);
-void attempt_send_cancel(struct attempt *a);
 void attempt_follow_log(struct attempt *a);
 /* It runs there; how long it may is counted here too, in case the host never says. */
 void attempt_running(struct attempt *a);
@@ -212,12 +218,19 @@ void attempt_phase(struct attempt *a, enum phase phase, unsigned deadline_s);
 /* Ends the task: final state, exit code, reason; then DONE. */
 void attempt_end(struct attempt *a, enum task_state state, enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-/* Evidence that it never began: the task is queued again, for another lease. */
-void attempt_give_back(struct attempt *a, const char *reason);
 /* What came from the host cannot be trusted: the task ends so, what came is kept, nothing is wiped. */
 void attempt_distrust(struct attempt *a, const struct err *err);
 void attempt_log_complete(struct attempt *a);
 void attempt_stored(struct attempt *a);
+
+/* ---- attempt_begin.c ---- */
+/* Evidence that it never began: the task is queued again, for another lease. */
+void attempt_give_back(struct attempt *a, const char *reason);
+
+/* ---- attempt_orders.c ---- */
+/* Each is signed first, and sent when that is done; when it cannot be, it is asked for again. */
+void attempt_send_cancel(struct attempt *a);
+void attempt_send_wipe(struct attempt *a);
 
 /* ---- attempt_token.c ---- */
 /* The newest token for its repository, passed on to the runner now, or when its host is back. */
