@@ -109,7 +109,8 @@ void attempt_begin(struct engine_host *h, struct task_row *row)
     attempt_phase(a, PHASE_SIGNING, 0);
     engine_notify(h->e);
     if (a->id[0] == 0) {
-        attempt_end(a, TASK_FAILED, ERR_HOST, "host %s had no free slot %u times", h->name, n - 1);
+        attempt_end(a, TASK_FAILED, ERR_HOST,
+                    "it was leased to host %s %u times and could never begin", h->name, n - 1);
     } else if (fill_task(a, &t) == 0) {
         a->holds++;
         broker_sign(h->e->broker, &t, h->row.runner_key, ENVELOPE_LIFE_S, on_signed, a);
